@@ -1,0 +1,152 @@
+#!/usr/bin/env python3
+"""Sets Cutaway up in .venv, once, and runs it. Needs Python 3.11 or newer and nothing else.
+
+python3 run.py                  the main job: make a small checkpoint, load it, generate from it
+python3 run.py test [ARGS]      the tests; ARGS go to pytest, paths count from the repository
+python3 run.py check            lint and types of this repository
+python3 run.py COMMAND [ARGS]   any command of cutaway: python3 run.py show gpt2
+"""
+
+import contextlib
+import hashlib
+import importlib.util
+import json
+import os
+import signal
+import subprocess
+import sys
+import sysconfig
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+if sys.version_info < (3, 11):
+    sys.exit(
+        f"Cutaway needs Python 3.11 or newer; {sys.executable} is {sys.version.split()[0]}.\n"
+        "Run it with a newer one, for example: python3.12 run.py"
+    )
+
+if sys.platform != "win32":
+    import fcntl
+
+ROOT = Path(__file__).resolve().parent
+VENV = ROOT / ".venv"
+BIN = VENV / ("Scripts" if sys.platform == "win32" else "bin")
+PYTHON = BIN / ("python.exe" if sys.platform == "win32" else "python")
+PACKAGES = Path(sysconfig.get_path("purelib", "venv", {"base": str(VENV), "platbase": str(VENV)}))
+STAMP = VENV / "set-up.json"
+NO_TESTS = 5  # pytest's exit code when nothing was selected
+
+
+def wanted() -> dict[str, str]:
+    """What the environment must have been made from to be used as it is."""
+    sources = (ROOT / name for name in ("pyproject.toml", "constraints.txt"))
+    digest = hashlib.sha256(b"".join(source.read_bytes() for source in sources)).hexdigest()
+    return {"sources": digest, "python": sysconfig.get_python_version(), "root": str(ROOT)}
+
+
+def installed() -> list[str]:
+    return sorted(path.name for path in PACKAGES.glob("*.dist-info"))
+
+
+def ready(extra: str) -> bool:
+    """Did a set-up with this extra end here, and is all that it installed still in place?"""
+    try:
+        stamp = json.loads(STAMP.read_text())
+        same = stamp["made from"] == wanted() and stamp["extra"] in (extra, "test")
+        return same and PYTHON.exists() and set(stamp["installed"]) <= set(installed())
+    except (OSError, ValueError, KeyError):
+        return False
+
+
+@contextlib.contextmanager
+def alone() -> Iterator[tuple[int, ...]]:
+    """Hold the set-up lock. The processes of a set-up inherit it, so a pip that outlives a killed run.py is
+    waited for before the next set-up clears what it writes; the lock goes with the last of them."""
+    with open(ROOT / ".venv.lock", "w") as lock:
+        if sys.platform != "win32":
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                print("Waiting for another set-up in this folder ...", flush=True)
+                fcntl.flock(lock, fcntl.LOCK_EX)
+        yield () if sys.platform == "win32" else (lock.fileno(),)
+
+
+def set_up(extra: str) -> None:
+    """Make ``.venv`` hold the project with this extra. The stamp is written last: half a set-up has none."""
+    if importlib.util.find_spec("venv") is None or importlib.util.find_spec("ensurepip") is None:
+        sys.exit(
+            f"This Python ({sys.executable}) cannot make virtual environments: it lacks venv or ensurepip.\n"
+            f"On Debian and Ubuntu: sudo apt install python{sysconfig.get_python_version()}-venv"
+        )
+    with alone() as lock:
+        if ready(extra):
+            return
+        print(f"Setting up {VENV} (once; about 1 GB, a minute or two) ...", flush=True)
+        if not ready(""):
+            STAMP.unlink(missing_ok=True)
+            if call(sys.executable, "-m", "venv", "--clear", VENV, pass_fds=lock):
+                sys.exit("Set-up stopped: Python could not make the virtual environment (see above).")
+        STAMP.unlink(missing_ok=True)
+        project = f".[{extra}]" if extra else "."
+        pip = (PYTHON, "-m", "pip", "install", "--constraint", "constraints.txt", "--editable", project)
+        if call(*pip, cwd=ROOT, pass_fds=lock):
+            sys.exit(
+                "Set-up stopped: pip could not install the packages (its message is above).\n"
+                "It needs a package index: see that the network is up, or point PIP_INDEX_URL at a mirror.\n"
+                f"Python 3.11 to 3.14 will do; this is {sysconfig.get_python_version()}. "
+                "Then run the same command again."
+            )
+        stamp = {"made from": wanted(), "extra": extra, "installed": installed()}
+        draft = STAMP.with_suffix(".tmp")
+        draft.write_text(json.dumps(stamp, indent=1))
+        draft.replace(STAMP)
+
+
+def call(*command: str | Path, **options: Any) -> int:
+    return subprocess.call([str(word) for word in command], **options)
+
+
+def test(words: list[str]) -> int:
+    """Two passes of pytest: what compiles, without the shape checks that torch.compile cannot trace, then
+    everything else with them. tests/conftest.py tells the two apart by the same variable."""
+    one_thread = os.environ | {"OMP_NUM_THREADS": "1"}
+    pytest = (PYTHON, "-m", "pytest")
+    compiled = call(*pytest, *words, cwd=ROOT, env=one_thread | {"JAXTYPING_DISABLE": "1"})
+    if compiled not in (0, NO_TESTS):
+        return compiled
+    checked = call(*pytest, "-n", "2", *words, cwd=ROOT, env=one_thread | {"JAXTYPING_DISABLE": "0"})
+    return compiled if checked == NO_TESTS else checked
+
+
+def check() -> int:
+    python = (PYTHON, "-m")
+    passes = (("ruff", "check"), ("ruff", "format", "--check"), ("mypy",))
+    return max([call(*python, *words, cwd=ROOT) for words in passes])
+
+
+def main(words: list[str]) -> int:
+    if words in (["-h"], ["--help"]):
+        print(__doc__, end="")
+        return 0
+    testing = words[:1] == ["test"]
+    checking = words == ["check"]
+    extra = "test" if testing or checking else ""
+    if not ready(extra):
+        set_up(extra)
+    if testing:
+        return test(words[1:])
+    if checking:
+        return check()
+    return call(BIN / "cutaway", *words) if words else call(PYTHON, "-m", "cutaway.demo", ROOT / "demo-model")
+
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # as an exception it ends the child as well
+    try:
+        sys.exit(main(sys.argv[1:]))
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except OSError as error:
+        sys.exit(f"run.py: {error}")

@@ -1,0 +1,31 @@
+"""The families, one file each, and which published model type is read by which."""
+
+from importlib import import_module
+from types import ModuleType
+from typing import Any
+
+from ..names import Format
+from ..parts import Network
+
+# model_type of a published config -> the file that holds it
+MODEL_TYPES = {
+    "llama": "llama",
+}
+FAMILIES = sorted(set(MODEL_TYPES.values()))
+
+
+def module(name: str) -> ModuleType:
+    """The module of a family or of a model type. Raises ValueError with the known names."""
+    if name not in MODEL_TYPES and name not in FAMILIES:
+        raise ValueError(f"model type {name!r} is not built; known: {', '.join(sorted(MODEL_TYPES))}")
+    return import_module(f".{MODEL_TYPES.get(name, name)}", __name__)
+
+
+def form(model_type: str) -> Format:
+    """How a published model type is read and written."""
+    return module(model_type).FORMATS[model_type]
+
+
+def network(model_type: str, config: Any) -> Network:
+    """A network of this type, its weights not yet set."""
+    return module(model_type).NETWORK(config)

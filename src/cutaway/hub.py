@@ -1,0 +1,116 @@
+"""From a folder or hub name to a model, and back; or from nothing to a fresh one."""
+
+import difflib
+from collections.abc import Mapping
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from . import families, storage, weights
+from .model import Model, Origin
+from .names import some
+from .parts import Network, Unembed
+from .text import Tokenizer
+
+
+def load(
+    source: str | Path, *, dtype: torch.dtype | None = None, device: str | torch.device | None = None
+) -> Model:
+    """A model from a checkpoint folder or a hub name, ready to run (in eval mode).
+
+    Weights are memory-mapped and keep their dtype unless ``dtype`` says otherwise. No code of a checkpoint is ever
+    run. Raises ValueError or KeyError naming what is not understood, FileNotFoundError for what is not there."""
+    folder = storage.locate(source)
+    network, origin = describe(folder)
+    theirs = weights.read_tensors(folder, device="cpu" if device is None else device)
+    form = families.form(origin.model_type)
+    fill(network, form.load(network.config, theirs))
+    origin.ignored = form.ignored(theirs)
+    model = Model(network, origin, Tokenizer.load(folder)).eval()
+    return model if dtype is None else model.to(dtype)
+
+
+def describe(folder: Path) -> tuple[Network, Origin]:
+    """The network of a checkpoint without its weights (on the meta device), and what else its config says."""
+    config = storage.read_json(folder / "config.json")
+    model_type = config.get("model_type")
+    if not isinstance(model_type, str):
+        raise ValueError(
+            f"{folder / 'config.json'} has no model_type; known: {', '.join(sorted(families.MODEL_TYPES))}"
+        )
+    ours, kept = families.form(model_type).read(config)
+    with torch.device("meta"):
+        network = families.network(model_type, families.module(model_type).Config(**ours))
+    generation = folder / "generation_config.json"
+    return network, Origin(model_type, kept, storage.read_json(generation) if generation.exists() else {})
+
+
+def fill(network: Network, ours: Mapping[str, Tensor]) -> None:
+    """Give a network its tensors. Raises KeyError or ValueError for any that is missing, left over or misshapen."""
+    expected = {n: tuple(p.shape) for n, p in network.state_dict().items()}
+    given = dict(ours)
+    for copy, original in ties(network).items():
+        if copy in given and not torch.equal(given.pop(copy), given[original]):
+            raise ValueError(
+                f"the config ties {copy} to {original}, but the checkpoint holds two different tensors"
+            )
+    if missing := sorted(expected.keys() - given.keys()):
+        raise KeyError(f"{some(missing)} missing from the checkpoint")
+    if left := sorted(given.keys() - expected.keys()):
+        raise KeyError(f"{some(left)} in the checkpoint, which this architecture has no place for")
+    wrong = [
+        f"{n} is {list(t.shape)}, not {list(expected[n])}"
+        for n, t in given.items()
+        if tuple(t.shape) != expected[n]
+    ]
+    if wrong:
+        raise ValueError(
+            f"shapes do not fit the config: {'; '.join(wrong[:5])}" + (" ..." if wrong[5:] else "")
+        )
+    network.load_state_dict(given, assign=True)
+
+
+def ties(network: Network) -> dict[str, str]:
+    """Names under which checkpoints may repeat a tied tensor -> the parameter it is."""
+    names = {id(p): n for n, p in network.named_parameters()}
+    heads = {n: m for n, m in network.named_modules() if isinstance(m, Unembed)}
+    return {f"{n}.weight": names[id(m.tied[0].weight)] for n, m in heads.items() if m.tied[0] is not None}
+
+
+def save(model: Model, folder: str | Path) -> None:
+    """Write a checkpoint folder that :func:`load` and transformers read: config, safetensors, tokenizer.
+
+    All of it or nothing: a folder that was there before is replaced only by a complete one."""
+    origin, network = model.origin, model.network
+    config = model.format.write(network.config, origin.model_type, origin.kept)
+    config["dtype"] = str(model.dtype).removeprefix("torch.")
+    tensors = model.format.save(network.config, network.state_dict())
+    with storage.write_folder(folder) as fresh:
+        storage.write_json(fresh / "config.json", config)
+        if origin.generation:
+            storage.write_json(fresh / "generation_config.json", dict(origin.generation))
+        weights.write_tensors(fresh, tensors)
+        if model.tokenizer is not None:
+            model.tokenizer.save(fresh)
+
+
+def build(name: str, **config: Any) -> Model:
+    """A fresh model of a family or model type, with the paper's initialisation: ``build("llama", width=256, ...)``.
+
+    Keywords are the fields of the family's ``Config``. Raises TypeError for any other, with the nearest."""
+    module = families.module(name)
+    model_type = name if name in module.FORMATS else next(iter(module.FORMATS))
+    known = [f.name for f in fields(module.Config)]
+    for key in config:
+        if key not in known:
+            near = difflib.get_close_matches(key, known, 1)
+            raise TypeError(
+                f"{name} has no {key!r}"
+                + (f"; did you mean {near[0]}?" if near else f"; it has: {', '.join(known)}")
+            )
+    network = families.network(model_type, module.Config(**config))
+    network.initialise()
+    return Model(network, Origin(model_type)).eval()

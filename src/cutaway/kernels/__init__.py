@@ -1,0 +1,5 @@
+"""Kernels: what turns queries, keys and values into the mean of the values that a rule allows."""
+
+from .softmax import Softmax, attention, choose, eager, flex, sdpa, weights
+
+__all__ = ["Softmax", "attention", "choose", "eager", "flex", "sdpa", "weights"]

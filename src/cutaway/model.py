@@ -1,0 +1,310 @@
+"""The door: one class that speaks the ecosystem's words to every family's network."""
+
+import difflib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import TYPE_CHECKING, Any
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from .families import form
+from .names import Format
+from .parts import Cache, Context, Learned, Network
+from .scores import OPEN, Padding
+
+if TYPE_CHECKING:
+    from .text import Tokenizer
+
+IGNORED = -100  # a label that does not count
+
+
+@dataclass
+class Output:
+    """What a call returns; what a model does not have is None.
+
+    ``logits`` [B, N, V] (or [B, L] of a sequence classifier), ``hidden`` [B, N, D] after the final norm, ``loss`` a
+    scalar when labels were given, ``start_logits`` and ``end_logits`` [B, N] of question answering, ``pooled``
+    [B, D] of a base encoder, ``encoder_hidden`` [B, M, D]."""
+
+    hidden: Float[Tensor, "B N D"]
+    logits: Tensor | None = None
+    loss: Float[Tensor, ""] | None = None
+    start_logits: Float[Tensor, "B N"] | None = None
+    end_logits: Float[Tensor, "B N"] | None = None
+    pooled: Float[Tensor, "B D"] | None = None
+    encoder_hidden: Float[Tensor, "B M D"] | None = None
+
+    def __repr__(self) -> str:
+        shown = {f.name: getattr(self, f.name) for f in fields(self)}
+        return f"Output({', '.join(f'{n}={list(t.shape)}' for n, t in shown.items() if t is not None)})"
+
+
+@dataclass
+class Origin:
+    """What a checkpoint says beside its architecture: kept, used by generation, and written back.
+
+    ``kept`` are keys of config.json, ``generation`` is generation_config.json, ``ignored`` names the tensors of the
+    checkpoint that this model does not use."""
+
+    model_type: str
+    kept: Mapping[str, Any] = field(default_factory=dict)
+    generation: Mapping[str, Any] = field(default_factory=dict)
+    ignored: tuple[str, ...] = ()
+
+    def get(self, key: str) -> Any:
+        """A setting, generation_config.json first; None if nobody says."""
+        value = self.generation.get(key)
+        return self.kept.get(key) if value is None else value
+
+
+class Model(nn.Module):
+    """A network with its config, its tokenizer and the ecosystem's keywords.
+
+    Its parts are the network's: ``model.stack``, ``model.head`` read and set them."""
+
+    def __init__(self, network: Network, origin: Origin, tokenizer: "Tokenizer | None" = None):
+        super().__init__()
+        self.network, self.origin, self.tokenizer = network, origin, tokenizer
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return super().__getattr__(name)
+        except AttributeError:
+            if name == "network":
+                raise
+        try:
+            return getattr(self.network, name)
+        except AttributeError:
+            raise AttributeError(
+                f"neither the model nor its {type(self.network).__name__} has {name!r}"
+            ) from None
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        inner = self._modules.get("network") if "_modules" in self.__dict__ else None
+        if inner is not None and name not in self.__dict__ and hasattr(inner, name) and name != "training":
+            setattr(inner, name, value)
+        else:
+            super().__setattr__(name, value)
+
+    def __repr__(self) -> str:
+        total = sum(p.numel() for p in self.parameters())
+        return f"{self.origin.model_type}: {total:,} parameters, {self.kind}, head {self.config.head}\n{self.network}"
+
+    @property
+    def format(self) -> Format:
+        """How this model type is read and written."""
+        return form(self.origin.model_type)
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.parameters()).device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return next(self.parameters()).dtype
+
+    @property
+    def limit(self) -> int | None:
+        """The longest input that its position table allows; None if there is no table."""
+        lengths = [m.length for m in self.network.modules() if isinstance(m, Learned)]
+        return min(lengths) if lengths else None
+
+    def cache(self, capacity: int = 0) -> Cache:
+        """An empty cache of keys and values for step-by-step calls."""
+        return Cache(capacity)
+
+    def forward(
+        self,
+        input_ids: Int[Tensor, "B N"] | None = None,
+        attention_mask: Tensor | None = None,
+        *,
+        token_type_ids: Int[Tensor, "B N"] | None = None,
+        position_ids: Int[Tensor, "_ N"] | None = None,
+        decoder_input_ids: Int[Tensor, "B T"] | None = None,
+        decoder_attention_mask: Tensor | None = None,
+        encoder_hidden: Float[Tensor, "B N D"] | None = None,
+        labels: Tensor | None = None,
+        start_positions: Int[Tensor, "B"] | None = None,
+        end_positions: Int[Tensor, "B"] | None = None,
+        cache: Cache | None = None,
+        **unknown: object,
+    ) -> Output:
+        """Ids -> hidden states, logits and, with labels, the loss.
+
+        ``attention_mask`` [B, K] is 1 for real tokens, over all slots so far when there is a cache. Labels of -100
+        do not count; a decoder's are shifted here. With a ``cache``, ``input_ids`` (or ``decoder_input_ids``) are
+        the new tokens only. Raises TypeError for unknown keywords, ValueError for ids or lengths out of range."""
+        extra = {"token_type_ids": token_type_ids} if token_type_ids is not None else {}
+        refuse_unknown(unknown, extra, self.network)
+        if self.kind == "encoder-decoder":
+            decoder_input_ids = self.decoder_ids(decoder_input_ids, labels, input_ids)
+            ids, mask = decoder_input_ids, decoder_attention_mask
+            memory, memory_rule = self.encoded(input_ids, attention_mask, encoder_hidden)
+            ctx = self.context(ids, mask, position_ids, cache)
+            ctx.memory, ctx.memory_rule = memory, memory_rule
+            hidden = self.network.decode(ids, ctx)
+            return self.answer(hidden, ids, mask, labels, start_positions, end_positions, memory)
+        if decoder_input_ids is not None or decoder_attention_mask is not None or encoder_hidden is not None:
+            raise TypeError(
+                f"{self.origin.model_type} has no decoder of its own: give input_ids and attention_mask"
+            )
+        ids = self.checked(input_ids, "input_ids")
+        ctx = self.context(ids, attention_mask, position_ids, cache)
+        hidden = self.network(ids, ctx, **{self.network.extras[k]: v for k, v in extra.items()})
+        return self.answer(hidden, ids, attention_mask, labels, start_positions, end_positions, None)
+
+    def encoded(self, ids: Tensor | None, mask: Tensor | None, hidden: Tensor | None) -> tuple[Tensor, Any]:
+        """The memory [B, M, D] and the rule under which it is read."""
+        if hidden is None:
+            ids = self.checked(ids, "input_ids")
+            hidden = self.network.encode(ids, self.context(ids, mask, None, None))
+        return hidden, self.padding(mask, hidden.shape[:2], 0)
+
+    def decoder_ids(self, ids: Tensor | None, labels: Tensor | None, source: Tensor | None) -> Tensor:
+        """The decoder's input: as given, or the labels (a sequence classifier: the source) shifted right."""
+        if ids is None and self.config.head == "sequence":
+            labels = source
+        if ids is None and labels is None:
+            raise ValueError("an encoder-decoder needs decoder_input_ids, or labels to make them from")
+        if ids is None:
+            ids = shift_right(
+                labels, self.origin.get("decoder_start_token_id"), self.origin.get("pad_token_id")
+            )
+        return self.checked(ids, "decoder_input_ids")
+
+    def checked(self, ids: Tensor | None, name: str) -> Tensor:
+        """``ids`` if they are a [B, N] tensor of ids that the vocabulary has."""
+        if ids is None:
+            raise ValueError(f"{self.origin.model_type} needs {name} [B, N]")
+        if ids.ndim != 2 or ids.is_floating_point():
+            raise ValueError(f"{name} must be integers of shape [B, N], got {ids.dtype} {list(ids.shape)}")
+        if ids.numel() and not torch.compiler.is_compiling():
+            low, high, vocab = int(ids.min()), int(ids.max()), self.config.vocab
+            if low < 0 or high >= vocab:
+                wrong = low if low < 0 else high
+                raise ValueError(
+                    f"{name} holds id {wrong}, but the vocabulary has {vocab} (0 to {vocab - 1})"
+                )
+        return ids
+
+    def context(
+        self, ids: Tensor, mask: Tensor | None, positions: Tensor | None, cache: Cache | None
+    ) -> Context:
+        """Positions and a rule, from the attention mask."""
+        at = 0 if cache is None else cache.length
+        stop = at + ids.shape[1]
+        if (
+            self.limit is not None
+            and stop > self.limit
+            and (mask is None or int(mask.sum(-1).max()) > self.limit)
+        ):
+            raise ValueError(f"{stop} tokens are too long: this model has positions for {self.limit}")
+        rule, placing = self.padding(mask, (ids.shape[0], stop), at), None
+        if rule is not OPEN:
+            placing = (mask.long().cumsum(-1) - 1).clamp(min=0)
+            positions = placing[:, at:] if positions is None else positions
+        return Context(rule, positions, placing, at, cache=cache)
+
+    @staticmethod
+    def padding(mask: Tensor | None, shape: tuple[int, ...], at: int) -> Any:
+        """The rule that hides padding."""
+        if mask is None:
+            return OPEN
+        if tuple(mask.shape) != tuple(shape):
+            note = f" ({at} slots in the cache and {shape[1] - at} new)" if at else ""
+            raise ValueError(f"the attention mask must be {list(shape)}{note}, got {list(mask.shape)}")
+        keep = mask.bool()
+        return OPEN if keep.all() else OPEN & Padding(keep)
+
+    def answer(
+        self,
+        hidden: Tensor,
+        ids: Tensor,
+        mask: Tensor | None,
+        labels: Tensor | None,
+        start: Tensor | None,
+        end: Tensor | None,
+        memory: Tensor | None,
+    ) -> Output:
+        """What the head makes of the hidden states."""
+        out, head = Output(hidden, encoder_hidden=memory), self.network.head
+        if head is None:
+            return out
+        if self.config.head == "base":
+            out.pooled = head(self.summary(hidden, ids, mask))
+        elif self.config.head == "question":
+            out.start_logits, out.end_logits = head(hidden).unbind(-1)
+            if start is not None and end is not None:
+                out.loss = (cross_entropy(out.start_logits, start) + cross_entropy(out.end_logits, end)) / 2
+        elif self.config.head == "sequence":
+            out.logits = head(self.summary(hidden, ids, mask))
+            out.loss = None if labels is None else self.sequence_loss(out.logits, labels)
+        else:
+            out.logits = head(hidden)
+            if labels is not None:
+                shift = self.kind == "decoder"
+                out.loss = (
+                    cross_entropy(out.logits[:, :-1], labels[:, 1:])
+                    if shift
+                    else cross_entropy(out.logits, labels)
+                )
+        return out
+
+    def summary(self, hidden: Tensor, ids: Tensor, mask: Tensor | None) -> Float[Tensor, "B D"]:
+        """The hidden state of the token that stands for the sequence: the first real one, or the last end."""
+        if self.network.summary == "eos":
+            ends = (ids == self.origin.get("eos_token_id")).long()
+            if not ends.any(-1).all():
+                raise ValueError("every sequence needs an end token: its hidden state is what is classified")
+            slot = ids.shape[1] - 1 - ends.flip(-1).argmax(-1)
+        else:
+            slot = (
+                torch.zeros(len(ids), dtype=torch.long, device=ids.device)
+                if mask is None
+                else mask.long().argmax(-1)
+            )
+        return hidden[torch.arange(len(hidden), device=hidden.device), slot]
+
+    def sequence_loss(self, logits: Tensor, labels: Tensor) -> Float[Tensor, ""]:
+        """Regression for one label, several labels at once for float labels, else one of the labels."""
+        kind = self.origin.kept.get("problem_type")
+        if kind == "regression" or (kind is None and self.config.labels == 1):
+            return F.mse_loss(logits.float().squeeze(-1), labels.float().squeeze(-1))
+        if kind == "multi_label_classification" or (kind is None and labels.is_floating_point()):
+            return F.binary_cross_entropy_with_logits(logits.float(), labels.float())
+        return cross_entropy(logits, labels)
+
+
+def cross_entropy(logits: Float[Tensor, "*B V"], labels: Int[Tensor, "*B"]) -> Float[Tensor, ""]:
+    """Mean negative log-likelihood of the labels that count; 0 when none does."""
+    total = F.cross_entropy(
+        logits.flatten(0, -2).float(), labels.flatten(), ignore_index=IGNORED, reduction="sum"
+    )
+    return total / (labels != IGNORED).sum().clamp(min=1)
+
+
+def shift_right(labels: Int[Tensor, "B N"], start: int | None, pad: int | None) -> Int[Tensor, "B N"]:
+    """Labels as decoder input: a start token first; without one, the last real token (mBART's language) goes first."""
+    if pad is None:
+        raise ValueError(
+            "to shift labels right the config must name a pad_token_id; or give decoder_input_ids"
+        )
+    labels = labels.masked_fill(labels == IGNORED, pad)
+    if start is None:
+        last = (labels != pad).sum(-1, keepdim=True) - 1
+        first = labels.gather(1, last.clamp(min=0))
+    else:
+        first = labels.new_full((len(labels), 1), start)
+    return torch.cat([first, labels[:, :-1]], 1)
+
+
+def refuse_unknown(unknown: Mapping[str, object], extra: Mapping[str, object], network: Network) -> None:
+    """Raises TypeError for a keyword that the door, or this network, does not have, with the nearest that it has."""
+    valid = [n for n in Model.forward.__annotations__ if n not in ("return", "unknown", "token_type_ids")]
+    for name in [*unknown, *(n for n in extra if n not in network.extras)]:
+        near = difflib.get_close_matches(name, [*valid, *network.extras], 1)
+        hint = f"; did you mean {near[0]}?" if near else f"; it takes {', '.join([*valid, *network.extras])}"
+        raise TypeError(f"{type(network).__name__} has no keyword {name!r}{hint}")

@@ -1,0 +1,139 @@
+"""What a forward pass carries beside the residual stream, and the cache of keys and values."""
+
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from ..scores import INF, OPEN, Mask, Rule, as_rule
+
+Heads = Float[Tensor, "B G K d"]
+
+
+class Slots:
+    """Keys and values of one attention for the slots ``start .. stop``, in buffers that are reused."""
+
+    def __init__(self, capacity: int):
+        self.capacity, self.start, self.stop = capacity, 0, 0
+        self.buffers: tuple[Tensor, ...] = ()
+
+    def put(self, new: tuple[Tensor, Tensor], at: int, reach: float) -> tuple[Tensor, Tensor, int]:
+        """Append ``new`` at slot ``at``; returns all keys and values that may still be seen, and their first slot."""
+        if at != self.stop:
+            raise ValueError(f"the cache holds slots up to {self.stop}, so the next is {self.stop}, not {at}")
+        stop = at + new[0].shape[2]
+        first = self.start if reach == INF else max(self.start, at - int(reach))
+        if not self.buffers or stop - self.start > self.buffers[0].shape[2]:
+            self.move(new, first, max(self.capacity, 2 * (stop - first)))
+        for buffer, piece in zip(self.buffers, new, strict=True):
+            buffer[:, :, at - self.start : stop - self.start] = piece
+        self.stop = stop
+        k, v = (buffer[:, :, first - self.start : stop - self.start] for buffer in self.buffers)
+        if reach < INF and self.buffers[0].shape[2] > 4 * (
+            reach + 1
+        ):  # a long prompt leaves only its window behind
+            self.move(new, max(first, stop - int(reach)), 2 * (int(reach) + 1))
+        return k, v, first
+
+    def move(self, like: tuple[Tensor, Tensor], first: int, room: int) -> None:
+        """Fresh buffers of ``room`` slots that hold what there is from slot ``first`` on."""
+        kept = [b[:, :, first - self.start : self.stop - self.start] for b in self.buffers]
+        self.buffers = tuple(t.new_empty(*t.shape[:2], room, t.shape[3]) for t in like)
+        for buffer, piece in zip(self.buffers, kept, strict=False):
+            buffer[:, :, : piece.shape[2]] = piece
+        self.start = first
+
+
+class Cache:
+    """Keys and values of every attention, keyed by the module itself: preallocated, rolling under a window.
+
+    ``capacity`` is how many slots to expect; more are taken when they come. Cross-attention's are made once."""
+
+    def __init__(self, capacity: int = 0):
+        self.capacity, self.length = capacity, 0
+        self.slots: dict[Hashable, Slots] = {}
+        self.memory: dict[Hashable, tuple[Tensor, Tensor]] = {}
+
+    def put(self, owner: Hashable, k: Heads, v: Heads, at: int, reach: float) -> tuple[Tensor, Tensor, int]:
+        """Keys, values [B, G, K, d] that ``owner`` may see from slot ``at`` on, and the slot of the first of them."""
+        if owner not in self.slots:
+            self.slots[owner] = Slots(
+                self.capacity if reach == INF else min(self.capacity, 2 * (int(reach) + 1))
+            )
+        k, v, first = self.slots[owner].put((k, v), at, reach)
+        self.length = self.slots[owner].stop
+        return k, v, first
+
+    def once(self, owner: Hashable, make: Callable[[], tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
+        """The keys and values of a memory that does not change, made at the first call."""
+        if owner not in self.memory:
+            self.memory[owner] = make()
+        return self.memory[owner]
+
+    def reorder(self, rows: Int[Tensor, "R"], memory: bool = True) -> None:
+        """Row ``i`` becomes a copy of row ``rows[i]``: beams that fork, sequences that end.
+
+        ``memory=False`` leaves cross-attention as it is, for rows that trade places over one source."""
+        for slots in self.slots.values():
+            slots.buffers = tuple(b.index_select(0, rows) for b in slots.buffers)
+        if memory:
+            self.memory = {o: (k[rows], v[rows]) for o, (k, v) in self.memory.items()}
+
+    def cut(self, length: int) -> None:
+        """Forget the slots from ``length`` on (rejected drafts). Raises ValueError for what has rolled away."""
+        for slots in self.slots.values():
+            if length < slots.start:
+                raise ValueError(
+                    f"slots before {slots.start} have left the window, cannot go back to {length}"
+                )
+            slots.stop = min(slots.stop, length)
+        self.length = min(self.length, length)
+
+    @property
+    def bytes(self) -> int:
+        """Bytes allocated."""
+        tensors = [b for s in self.slots.values() for b in s.buffers] + [
+            t for p in self.memory.values() for t in p
+        ]
+        return sum(t.numel() * t.element_size() for t in tensors)
+
+
+@dataclass
+class Context:
+    """What a forward pass carries beside the residual stream.
+
+    ``rule`` bounds self-attention, ``at`` is the slot of the first of the N tokens, ``positions`` [B, N] say where
+    they stand (None: at their slots), ``placing`` [B, K] where all slots do, for masks that read positions.
+    ``memory`` [B, M, D] is what cross-attention reads under ``memory_rule``, ``side`` holds a family's named extra
+    tensors, ``memo`` what is the same for all layers of one pass."""
+
+    rule: Rule
+    positions: Int[Tensor, "_ N"] | None = None
+    placing: Int[Tensor, "_ K"] | None = None
+    at: int = 0
+    memory: Float[Tensor, "B M D"] | None = None
+    memory_rule: Rule | None = None  # None: all of it
+    cache: Cache | None = None
+    side: dict[str, Tensor] | None = None
+    memo: dict[Hashable, tuple[Tensor, ...]] | None = None
+
+    @classmethod
+    def of(cls, rule: Rule | Mask = OPEN) -> "Context":
+        """A context with nothing but a rule: ``attend(x, Context.of(CAUSAL))``."""
+        return cls(as_rule(rule))
+
+    def places(self, x: Tensor) -> Int[Tensor, "_ N"]:
+        """The positions of the N tokens of ``x`` [B, N, ...]."""
+        if self.positions is not None:
+            return self.positions
+        return torch.arange(self.at, self.at + x.shape[1], device=x.device)[None]
+
+    def once(self, key: Hashable, make: Callable[[], tuple[Tensor, ...]]) -> tuple[Tensor, ...]:
+        """A value that all layers share, made by the first that asks."""
+        if self.memo is None:
+            return make()
+        if key not in self.memo:
+            self.memo[key] = make()
+        return self.memo[key]

@@ -1,0 +1,4 @@
+class Tokenizer:
+    @staticmethod
+    def load(folder):
+        return None

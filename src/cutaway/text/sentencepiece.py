@@ -1,0 +1,219 @@
+"""SentencePiece model files: a reader of their protobuf, and their text normaliser (Kudo and Richardson, 2018)."""
+
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+SPACE = "▁"
+# What a piece is for; a file that says nothing means NORMAL.
+NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = 1, 2, 3, 4, 5, 6
+UNIGRAM, BPE = 1, 2
+VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
+
+
+@dataclass(frozen=True)
+class Piece:
+    text: str
+    score: float
+    kind: int = NORMAL
+
+
+@dataclass(frozen=True)
+class Model:
+    """A SentencePiece model: ``algorithm`` is UNIGRAM or BPE, ``charsmap`` its compiled normalisation rules."""
+
+    pieces: tuple[Piece, ...]
+    algorithm: int
+    unk_id: int
+    charsmap: bytes
+    add_dummy_prefix: bool
+    remove_extra_whitespaces: bool
+    escape_whitespaces: bool
+    byte_fallback: bool
+
+    @property
+    def unk(self) -> str:
+        return self.pieces[self.unk_id].text
+
+    def of_kind(self, *kinds: int) -> list[str]:
+        return [piece.text for piece in self.pieces if piece.kind in kinds]
+
+    def merges(self) -> list[tuple[str, str]]:
+        """The merges that a BPE model does, best first: every way to join two pieces into a third.
+
+        A piece ranks by its place in the file; its splits by length and by the places of their parts."""
+        place = {piece.text: i for i, piece in enumerate(self.pieces)}
+        found = []
+        for whole, rank in place.items():
+            for cut in range(1, len(whole)):
+                left, right = whole[:cut], whole[cut:]
+                if left in place and right in place:
+                    found.append((rank, cut, len(whole) - cut, place[left], place[right], left, right))
+        return [(left, right) for *_, left, right in sorted(found)]
+
+
+def read(blob: bytes, name: str) -> Model:
+    """The model in a ``.model`` or ``.spm`` file. Raises ValueError with ``name`` for what is no such file."""
+    try:
+        model = _model(blob)
+    except (IndexError, struct.error, UnicodeDecodeError, ValueError) as error:
+        raise ValueError(f"{name} is not a complete SentencePiece model: {error}") from error
+    texts = [piece.text for piece in model.pieces]
+    if len(set(texts)) != len(texts):
+        twice = next(text for i, text in enumerate(texts) if text in texts[:i])
+        raise ValueError(f"{name} holds the piece {twice!r} twice")
+    if not 0 <= model.unk_id < len(texts):
+        raise ValueError(f"{name} names piece {model.unk_id} as unknown, but holds {len(texts)}")
+    if model.algorithm not in (UNIGRAM, BPE):
+        raise ValueError(f"{name} is neither a unigram nor a BPE model (its model_type is {model.algorithm})")
+    return model
+
+
+def _model(blob: bytes) -> Model:
+    pieces: list[Piece] = []
+    trainer: dict[int, int | bytes] | None = None
+    normaliser: dict[int, int | bytes] | None = None
+    for number, value in _fields(blob):
+        if number in (1, 2, 3) and not isinstance(value, bytes):
+            raise ValueError(f"field {number} is no message")
+        if number == 1:
+            pieces.append(_piece(dict(_fields(value))))
+        elif number == 2:
+            trainer = dict(_fields(value))
+        elif number == 3:
+            normaliser = dict(_fields(value))
+    if not pieces:
+        raise ValueError("it has no pieces")
+    if trainer is None or normaliser is None:
+        raise ValueError(f"it ends after {len(pieces)} pieces, without its settings")
+    if trainer.get(24):
+        raise ValueError("it puts the space behind each word (treat_whitespace_as_suffix), not before")
+    return Model(
+        pieces=tuple(pieces),
+        algorithm=int(trainer.get(3, UNIGRAM)),
+        unk_id=int(trainer.get(40, 0)),
+        charsmap=bytes(normaliser.get(2, b"")),
+        add_dummy_prefix=bool(normaliser.get(3, True)),
+        remove_extra_whitespaces=bool(normaliser.get(4, True)),
+        escape_whitespaces=bool(normaliser.get(5, True)),
+        byte_fallback=bool(trainer.get(35, False)),
+    )
+
+
+def _piece(fields: dict[int, int | bytes]) -> Piece:
+    (score,) = struct.unpack("<f", fields.get(2, b"\0\0\0\0"))
+    if score != score:
+        raise ValueError("the score of a piece is NaN")
+    return Piece(fields[1].decode(), score, fields.get(3, NORMAL))
+
+
+def _fields(blob: bytes) -> Iterator[tuple[int, int | bytes]]:
+    """Number and value of each field of a protobuf message: an int for varints, else bytes."""
+    at = 0
+    while at < len(blob):
+        tag, at = _varint(blob, at)
+        number, wire = tag >> 3, tag & 7
+        if wire == VARINT:
+            value, at = _varint(blob, at)
+            yield number, value
+            continue
+        if wire not in (FIXED64, BYTES, FIXED32):
+            raise ValueError(f"wire type {wire} at byte {at}")
+        length, at = _varint(blob, at) if wire == BYTES else (8 if wire == FIXED64 else 4, at)
+        if at + length > len(blob):
+            raise ValueError(f"it ends at byte {len(blob)}, in a field of {length} bytes that begins at {at}")
+        yield number, blob[at : at + length]
+        at += length
+
+
+def _varint(blob: bytes, at: int) -> tuple[int, int]:
+    """The number that begins at a byte, seven bits to the byte, and where the next thing begins."""
+    value = shift = 0
+    while True:
+        byte = blob[at]
+        value |= (byte & 127) << shift
+        at, shift = at + 1, shift + 7
+        if byte < 128:
+            return value, at
+        if shift > 63:
+            raise ValueError(f"a number of more than ten bytes at byte {at}")
+
+
+class Normaliser:
+    """Text as a SentencePiece model wants it, with the place in the text that each character came from.
+
+    Rules are longest match first over the compiled map (a double-array trie, Aoe 1989, over UTF-8 and a list of
+    replacements); then spaces are squeezed, the dummy prefix is put first, and spaces become ``▁``."""
+
+    def __init__(self, model: Model):
+        self.model = model
+        self.kept = sorted(model.of_kind(USER_DEFINED), key=len, reverse=True)
+        self.units: tuple[int, ...] = ()
+        self.texts = b""
+        if model.charsmap:
+            (size,) = struct.unpack_from("<I", model.charsmap)
+            if size % 4 or size + 4 > len(model.charsmap):
+                raise ValueError(f"the normalisation rules say {size} bytes of {len(model.charsmap)}")
+            self.units = struct.unpack_from(f"<{size // 4}I", model.charsmap, 4)
+            self.texts = model.charsmap[4 + size :]
+
+    def __call__(self, text: str) -> tuple[str, list[int]]:
+        """The normalised text and, for each of its characters and its end, an index into ``text``."""
+        squeeze = self.model.remove_extra_whitespaces
+        space = SPACE if self.model.escape_whitespaces else " "
+        out: list[str] = []
+        places: list[int] = []
+        after_space = squeeze
+        started = False
+        for new, at in self._replacements(text):
+            if after_space:
+                new = new.lstrip(" ")
+            if squeeze and not new:
+                continue
+            if not started and self.model.add_dummy_prefix:
+                out.append(space)
+                places.append(at)
+            started = True
+            out += new.replace(" ", space)
+            places += [at] * len(new)
+            after_space = squeeze and new.endswith(" ")
+        end = len(text)
+        while squeeze and out and out[-1] == space:
+            out.pop()
+            end = places.pop()
+        return "".join(out), [*places, end]
+
+    def _replacements(self, text: str) -> Iterator[tuple[str, int]]:
+        at = 0
+        while at < len(text):
+            new, length = self._replacement(text, at)
+            yield new, at
+            at += length
+
+    def _replacement(self, text: str, at: int) -> tuple[str, int]:
+        """What stands for the text at a place, and how much of the text that is."""
+        for piece in self.kept:
+            if text.startswith(piece, at):
+                return piece, len(piece)
+        best, length = None, 1
+        units = self.units
+        node = _child(units[0]) if units else 0
+        for ahead in range(at, len(text) if units else at):
+            for byte in text[ahead].encode():
+                node ^= byte
+                # A unit keeps the byte that leads to it, and its top bit is set if it is a value.
+                if node >= len(units) or units[node] & 0x800000FF != byte:
+                    return (text[at] if best is None else best), length
+                unit = units[node]
+                node ^= _child(unit)
+            if unit >> 8 & 1:
+                best, length = self._text(units[node] & 0x7FFFFFFF), ahead + 1 - at
+        return (text[at] if best is None else best), length
+
+    def _text(self, at: int) -> str:
+        return self.texts[at : self.texts.index(b"\0", at)].decode()
+
+
+def _child(unit: int) -> int:
+    """How far from a unit of the trie its children are."""
+    return unit >> 10 << ((unit & 512) >> 6)

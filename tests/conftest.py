@@ -1,0 +1,27 @@
+"""One footing for every test: shapes checked, one thread, fixed seeds."""
+
+import jaxtyping
+import pytest
+import torch
+from hypothesis import settings
+
+# torch.compile cannot trace the shape checks: the tests that compile run in their own process, without them.
+COMPILING = jaxtyping.config.jaxtyping_disable
+
+if not COMPILING:
+    jaxtyping.install_import_hook("cutaway", "typecheck.check")
+
+settings.register_profile("cutaway", deadline=None, derandomize=True)
+settings.load_profile("cutaway")
+torch.set_num_threads(1)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    other = [item for item in items if (item.get_closest_marker("compile") is not None) != COMPILING]
+    config.hook.pytest_deselected(items=other)
+    items[:] = [item for item in items if item not in other]
+
+
+@pytest.fixture(autouse=True)
+def _seed() -> None:
+    torch.manual_seed(0)
