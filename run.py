@@ -83,7 +83,7 @@ def set_up(extra: str) -> None:
     with alone() as lock:
         if ready(extra):
             return
-        print(f"Setting up {VENV} (once; about 1 GB, a minute or two) ...", flush=True)
+        print(f"Setting up {VENV} (once, some minutes; 1 GB, 5 with a CUDA build of torch) ...", flush=True)
         if not ready(""):
             STAMP.unlink(missing_ok=True)
             if call(sys.executable, "-m", "venv", "--clear", VENV, pass_fds=lock):

@@ -4,18 +4,20 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from .contracts import check
+    from .costs import count
     from .hub import build, load, save
     from .kernels import attention
-    from .model import count
 
 __version__ = "0.1.0"
-__all__ = ["attention", "build", "count", "load", "save"]
+__all__ = ["attention", "build", "check", "count", "load", "save"]
 
 # Each name is imported on its first use, so that `import cutaway` and `cutaway --help` do not pay for torch.
 HOME = {
     "attention": ".kernels",
     "build": ".hub",
-    "count": ".model",
+    "check": ".contracts",
+    "count": ".costs",
     "load": ".hub",
     "save": ".hub",
 }

@@ -28,9 +28,22 @@ def load(
     theirs = weights.read_tensors(folder, device="cpu" if device is None else device)
     form = families.form(origin.model_type)
     fill(network, form.load(network.config, theirs))
-    origin.ignored = form.ignored(theirs)
+    origin.ignored = form.ignored(network.config, theirs)
     model = Model(network, origin, Tokenizer.load(folder)).eval()
     return model if dtype is None else model.to(dtype)
+
+
+def outline(source: str) -> Network:
+    """A network without weights, to be looked at: of a model type, a named size, a folder or a hub name.
+
+    Names that Cutaway knows come before the hub's: ``gpt2`` needs no download."""
+    for model_type in families.MODEL_TYPES:
+        form = families.form(model_type)
+        if source == model_type or source in form.sizes:
+            config = families.module(model_type).Config(**form.read({})[0] | form.sizes.get(source, {}))
+            with torch.device("meta"):
+                return families.network(model_type, config)
+    return describe(storage.locate(source))[0]
 
 
 def describe(folder: Path) -> tuple[Network, Origin]:
@@ -97,12 +110,15 @@ def save(model: Model, folder: str | Path) -> None:
             model.tokenizer.save(fresh)
 
 
-def build(name: str, **config: Any) -> Model:
+def build(name: str, size: str | None = None, **config: Any) -> Model:
     """A fresh model of a family or model type, with the paper's initialisation: ``build("llama", width=256, ...)``.
 
-    Keywords are the fields of the family's ``Config``. Raises TypeError for any other, with the nearest."""
+    ``size`` is a published size, ``build("gpt2", size="gpt3-175b")``; keywords are the fields of the family's
+    ``Config``. Raises TypeError for any other, with the nearest; ValueError for a size that is not known, and for
+    values that the model type's config.json could not say."""
     module = families.module(name)
     model_type = name if name in module.FORMATS else next(iter(module.FORMATS))
+    form = families.form(model_type)
     known = [f.name for f in fields(module.Config)]
     for key in config:
         if key not in known:
@@ -111,6 +127,14 @@ def build(name: str, **config: Any) -> Model:
                 f"{name} has no {key!r}"
                 + (f"; did you mean {near[0]}?" if near else f"; it has: {', '.join(known)}")
             )
-    network = families.network(model_type, module.Config(**config))
+    if size is not None and size not in form.sizes:
+        raise ValueError(f"{model_type} has no size {size!r}; it has: {', '.join(form.sizes) or 'none by name'}")
+    c = module.Config(**{**form.read({})[0], **(form.sizes[size] if size else {}), **config})
+    if c.head not in form.heads.values():
+        raise ValueError(f"{model_type} has no head {c.head!r}; it has: {', '.join(sorted({*form.heads.values()}))}")
+    again = module.Config(**form.read(form.write(c, model_type, {}))[0])
+    if lost := [f"{k} = {v!r}" for k, v in vars(c).items() if v != vars(again)[k]]:
+        raise ValueError(f"the config.json of a {model_type} has no way to say {', '.join(lost)}")
+    network = families.network(model_type, c)
     network.initialise()
     return Model(network, Origin(model_type)).eval()

@@ -100,7 +100,9 @@ def pattern(template: str, row: str) -> re.Pattern[str]:
 
 
 def load(rows: Sequence[Row], theirs: Mapping[str, Tensor], ignore: Sequence[str] = ()) -> dict[str, Tensor]:
-    """Their tensors under our names, in our layout. Raises KeyError for tensors with no row, or with two."""
+    """Their tensors under our names, in our layout.
+
+    Raises KeyError for tensors with no row, or with two, ValueError for two that differ where one is wanted."""
     ours: dict[str, Tensor] = {}
     unknown = []
     for name in theirs:
@@ -111,7 +113,11 @@ def load(rows: Sequence[Row], theirs: Mapping[str, Tensor], ignore: Sequence[str
             raise KeyError(f"tensor {name} fits {len(hits)} rows: {', '.join(r.theirs for r, _ in hits)}")
         if hits:
             ((row, values),) = hits
-            ours |= zip((row.fill(t, values) for t in row.parts), row.layout.load(theirs[name]), strict=True)
+            for t, tensor in zip(row.parts, row.layout.load(theirs[name]), strict=True):
+                filled = row.fill(t, values)
+                if filled in ours and not torch.equal(ours[filled], tensor):
+                    raise ValueError(f"the checkpoint holds two different tensors for {filled}: {name} is one")
+                ours[filled] = tensor
         elif not any(re.fullmatch(p, name) for p in ignore):
             unknown.append(name)
     if unknown:
@@ -180,7 +186,8 @@ class Format:
 
     ``fields`` maps their config keys to ours: a name, or a :class:`Field`; ``groups`` are keys read together.
     ``fixed`` says what a key must be: a value, a tuple of values that mean the same, or ``...`` for a key that means
-    nothing here. ``defaults`` are their values for absent keys, where our Config has others.
+    nothing here. ``defaults`` are their values for absent keys, where our Config has others; ``sizes`` are published
+    sizes by name, in fields of our Config.
     ``rows`` are the body's tensors, which have ``prefix`` when there is a head; ``head_rows`` the head's.
     ``heads`` maps their class names to our heads, the usual one first. ``ignore`` are patterns of tensors that hold
     no parameter of ours (buffers, heads that were not asked for)."""
@@ -194,6 +201,7 @@ class Format:
     defaults: Mapping[str, Any] = field(default_factory=dict)
     groups: tuple[Group, ...] = ()
     ignore: tuple[str, ...] = ()
+    sizes: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     def read(self, theirs: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
         """Their configuration as our keyword arguments, and the keys that are only kept.
@@ -216,7 +224,8 @@ class Format:
                 ours |= {to.ours: to.load(given[key])} if isinstance(to, Field) else {to: given[key]}
         for group in self.groups:
             ours |= group.load({k: given[k] for k in group.keys if given.get(k) is not None})
-        return ours | self.task(theirs), {k: v for k, v in theirs.items() if k in KEPT}
+        kept = {k: v for k, v in theirs.items() if k in KEPT or self.fixed.get(k) is ...}
+        return ours | self.task(theirs), kept
 
     def task(self, theirs: Mapping[str, Any]) -> dict[str, Any]:
         """The head that their ``architectures`` ask for, and its number of labels."""
@@ -247,15 +256,20 @@ class Format:
         architecture = next(name for name, head in self.heads.items() if head == known["head"])
         return {**kept, **theirs, "model_type": model_type, "architectures": [architecture]}
 
-    def load(self, c: Any, theirs: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Their tensors as ours. Bodies come with or without their prefix, whatever the head."""
+    def table(self, c: Any) -> list[Row]:
+        """All rows, for reading: bodies come with or without their prefix, whatever the head."""
         body = self.rows(c)
         rows = [replace(r, also=(*r.also, *(self.prefix + t for t in (r.theirs, *r.also)))) for r in body]
-        return load([*(rows if self.prefix else body), *self.head_rows(c)], theirs, self.ignore)
+        return [*(rows if self.prefix else body), *self.head_rows(c)]
 
-    def ignored(self, names: Iterable[str]) -> tuple[str, ...]:
+    def load(self, c: Any, theirs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Their tensors as ours."""
+        return load(self.table(c), theirs, self.ignore)
+
+    def ignored(self, c: Any, names: Iterable[str]) -> tuple[str, ...]:
         """The tensors of a checkpoint that hold nothing for us."""
-        return tuple(sorted(n for n in names if any(re.fullmatch(p, n) for p in self.ignore)))
+        spellings = [(row, t) for row in self.table(c) for t in (row.theirs, *row.also)]
+        return tuple(sorted(n for n in names if all(row.match(t, n) is None for row, t in spellings)))
 
     def save(self, c: Any, ours: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Our tensors as theirs."""

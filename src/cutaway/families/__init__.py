@@ -9,7 +9,20 @@ from ..parts import Network
 
 # model_type of a published config -> the file that holds it
 MODEL_TYPES = {
+    "bert": "bert",
+    "roberta": "bert",
+    "xlm-roberta": "bert",
+    "gpt2": "gpt2",
+    "openai-gpt": "gpt2",
     "llama": "llama",
+    "mistral": "llama",
+    "mixtral": "llama",
+    "qwen2": "llama",
+    "qwen3": "llama",
+    "phi3": "llama",
+    "olmo2": "llama",
+    "gemma": "gemma",
+    "gemma2": "gemma",
 }
 FAMILIES = sorted(set(MODEL_TYPES.values()))
 

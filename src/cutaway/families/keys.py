@@ -1,55 +1,43 @@
 """Config keys that several published model types share."""
 
+from collections.abc import Mapping
 from typing import Any
 
-from ..names import Group
-from ..parts import Scaling
+from ..names import Field, Group
 
-# theirs -> Scaling's
-SCALING = dict(
-    factor="factor", original_max_position_embeddings="original", attention_factor="attention", beta_fast="fast",
-    beta_slow="slow", truncate="truncate", mscale="mscale", mscale_all_dim="mscale_all", low_freq_factor="low",
-    high_freq_factor="high", short_factor="short", long_factor="long",
-)  # fmt: skip
-ROPE_KEYS = (
-    "rope_theta", "rope_scaling", "rope_parameters", "partial_rotary_factor", "max_position_embeddings",
-    "original_max_position_embeddings",
-)  # fmt: skip
+# their names of the activations that we have; of two names for one, the first is written back
+ACTIVATIONS = {
+    "gelu": "gelu", "gelu_new": "gelu_tanh", "quick_gelu": "gelu_quick", "relu": "relu", "silu": "silu",
+    "tanh": "tanh", "gelu_python": "gelu", "gelu_fast": "gelu_tanh", "gelu_pytorch_tanh": "gelu_tanh",
+    "swish": "silu", "linear": "identity",
+}  # fmt: skip
 
 
-def read_rope(theirs: dict[str, Any]) -> dict[str, Any]:
-    """Base, scaling and turned fraction, from the keys of today (rope_parameters) or of old (rope_scaling)."""
-    told = {**(theirs.get("rope_scaling") or {}), **(theirs.get("rope_parameters") or {})}
-    kind = told.pop("rope_type", told.pop("type", "default"))
-    told.pop("type", None)
-    ours = {}
-    for key, name in (("rope_theta", "theta"), ("partial_rotary_factor", "fraction")):
-        value = told.pop(key, theirs.get(key))
-        ours |= {} if value is None else {name: value}
-    if kind == "default":
-        if told:
-            raise ValueError(f"rotary parameters without a rope_type that would use them: {told}")
-        return ours | {"scaling": None}
-    if odd := {k: v for k, v in told.items() if k not in SCALING and v is not None}:
-        raise ValueError(f"rotary scaling {kind!r} has unknown parameters {odd}")
-    values = {SCALING[k]: tuple(v) if isinstance(v, list) else v for k, v in told.items() if v is not None}
-    length = theirs.get("max_position_embeddings", 0)
-    values.setdefault("original", theirs.get("original_max_position_embeddings") or length)
-    if kind in ("yarn", "longrope"):  # theirs: how much longer the model is than it was
-        values.setdefault("factor", length / values["original"] if values["original"] else 1.0)
-    return ours | {"scaling": Scaling(kind, **values)}
+def words(to: str, table: Mapping[str, str]) -> Field:
+    """A field whose values are words, theirs -> ours; of two for one, the first is written back."""
+
+    def read(word: str) -> str:
+        if word not in table:
+            raise ValueError(f"{to} {word!r} is not built; known: {', '.join(table)}")
+        return table[word]
+
+    def write(word: str) -> str:
+        if word not in table.values():
+            raise ValueError(f"config.json has no word for {to} {word!r}; it has: {', '.join(table)}")
+        return next(theirs for theirs, ours in table.items() if ours == word)
+
+    return Field(to, read, write)
 
 
-def write_rope(c: Any) -> dict[str, Any]:
-    """The same keys in the old spelling, which every version of transformers reads."""
-    if c.scaling is None:
-        return {"rope_theta": c.theta, "rope_scaling": None}
-    plain = Scaling(c.scaling.kind, original=1)
-    told = {k: getattr(c.scaling, name) for k, name in SCALING.items()}
-    told = {
-        k: list(v) if isinstance(v, tuple) else v for k, v in told.items() if v != getattr(plain, SCALING[k])
-    }
-    return {"rope_theta": c.theta, "rope_scaling": {"rope_type": c.scaling.kind, **told}}
+ACT = words("act", ACTIVATIONS)
 
 
-ROPE = Group(ROPE_KEYS, read_rope, write_rope)
+def always(**ours: Any) -> Group:
+    """Fields of ours that a model type does not write down, as they never change in it."""
+
+    def save(c: Any) -> dict[str, Any]:
+        if odd := {k: getattr(c, k) for k, v in ours.items() if getattr(c, k) != v}:
+            raise ValueError(f"this model type has no place for {odd}: in it they are always {ours}")
+        return {}
+
+    return Group((), lambda _: ours, save)

@@ -1,26 +1,22 @@
-"""LLaMA (Touvron et al., 2023): pre-norm decoder, RMSNorm, rotary positions, gated SiLU, shared key heads."""
+"""LLaMA (Touvron et al., 2023) and its kin: decoder, RMSNorm, rotary positions, gated SiLU, shared key heads.
+
+Mistral (Jiang et al., 2023) adds windows, Mixtral (2024) experts, Qwen (Yang et al., 2024, 2025) biases or norms on
+q and k, Phi-3 (Abdin et al., 2024) partly turned heads; OLMo 2 (2025) norms what sublayers return."""
 
 from dataclasses import dataclass
 
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from ..names import Format, Row
-from ..parts import (
-    Attention,
-    Block,
-    Context,
-    GatedMLP,
-    Network,
-    PreNorm,
-    RMSNorm,
-    Rotary,
-    Scaling,
-    Stack,
-    Unembed,
-)
-from ..scores import CAUSAL
-from .keys import ROPE
+from ..names import Row
+from ..parts import Attention, Block, Context, GatedMLP, MixtureOfExperts, Network, OutputNorm, PreNorm
+from ..parts import RMSNorm, Rotary, Scaling, Stack, Unembed
+from . import windows
+from .decoders import ATTENTION, BIAS, MLP, THEIRS, frame, fused, projections, published
+from .keys import ACT, always
+from .rope import PARTIAL_ROPE, ROPE
+
+RESIDUAL = {"pre": PreNorm, "output": OutputNorm}
 
 
 @dataclass(frozen=True)
@@ -32,12 +28,22 @@ class Config:
     hidden: int = 11_008
     kv_heads: int | None = None
     head_dim: int | None = None
+    bias: str = ""  # the projections of attention that have one
+    qk_norm: str | None = None  # on q and k: of each "head" or of the "whole" projection
+    windows: tuple[int | None, ...] = (None,)  # repeated over the layers
     theta: float = 10_000.0
     scaling: Scaling | None = None
+    fraction: float = 1.0  # of each head that is turned
     length: int = 2048
+    residual: str = "pre"
     eps: float = 1e-6
+    act: str = "silu"
+    mlp_bias: bool = False
+    experts: int = 0
+    top: int = 2
     tied: bool = False
     dropout: float = 0.0
+    attention_dropout: float = 0.0
     std: float = 0.02
     head: str = "lm"
 
@@ -47,53 +53,69 @@ class LLaMA(Network):
 
     def __init__(self, c: Config):
         super().__init__(c)
-        dim = c.head_dim or c.width // c.heads
-        norm = lambda: RMSNorm(c.width, c.eps)
-        attend = lambda: Attention(
-            c.width,
-            c.heads,
-            kv_heads=c.kv_heads,
-            head_dim=dim,
-            bias="",
-            rotary=Rotary(dim, c.theta, c.scaling),
-            dropout=c.dropout,
-        )
-        feed = lambda: GatedMLP(c.width, c.hidden, "silu")
-        block = lambda: Block(attention=PreNorm(norm(), attend()), mlp=PreNorm(norm(), feed()))
+        step = lambda sublayer: RESIDUAL[c.residual](RMSNorm(c.width, c.eps), sublayer, c.dropout)
+        expert = lambda: GatedMLP(c.width, c.hidden, c.act, c.mlp_bias)
+        mlp = lambda: MixtureOfExperts(c.width, [expert() for _ in range(c.experts)], c.top) if c.experts else expert()
         self.embed = nn.Embedding(c.vocab, c.width)
-        self.stack = Stack([block() for _ in range(c.depth)], norm(), CAUSAL)
+        blocks = [Block(attention=step(attention(c)), mlp=step(mlp())) for _ in range(c.depth)]
+        self.stack = Stack(blocks, RMSNorm(c.width, c.eps), windows.causal(c.windows, c.depth))
         self.head = Unembed(c.width, c.vocab, tied=self.embed if c.tied else None) if c.head == "lm" else None
 
     def forward(self, ids: Int[Tensor, "B N"], ctx: Context | None = None) -> Float[Tensor, "B N D"]:
         return self.stack(self.embed(ids), ctx)
 
 
-FIELDS = dict(
-    vocab_size="vocab", hidden_size="width", num_hidden_layers="depth", num_attention_heads="heads",
-    intermediate_size="hidden", num_key_value_heads="kv_heads", head_dim="head_dim",
-    max_position_embeddings="length", rms_norm_eps="eps", tie_word_embeddings="tied", attention_dropout="dropout",
-    initializer_range="std",
-)  # fmt: skip
-FIXED = dict(hidden_act="silu", attention_bias=False, mlp_bias=False, pretraining_tp=...)
+def attention(c: Config) -> Attention:
+    turned = int((c.head_dim or c.width // c.heads) * c.fraction)
+    norm = lambda width: RMSNorm(width, c.eps)
+    attend = Attention(
+        c.width, c.heads, kv_heads=c.kv_heads, head_dim=c.head_dim, bias=c.bias, dropout=c.attention_dropout,
+        norm=norm if c.qk_norm == "head" else None, rotary=Rotary(turned, c.theta, c.scaling),
+    )  # fmt: skip
+    if c.qk_norm == "whole":
+        attend.q, attend.k = (nn.Sequential(linear, norm(linear.out_features)) for linear in (attend.q, attend.k))
+    return attend
 
 
 def rows(c: Config) -> list[Row]:
-    layer, ours = "layers.{i}", "stack.blocks.{i}"
+    norms = ("input", "post_attention") if c.residual == "pre" else ("post_attention", "post_feedforward")
+    norm, moe = ".1" if c.qk_norm == "whole" else "_norm", f"{THEIRS}.block_sparse_moe"
     return [
-        Row("embed_tokens.weight", "embed.weight"),
-        Row(f"{layer}.input_layernorm.weight", f"{ours}.attention.norm.weight"),
-        Row(f"{layer}.self_attn.{{x:q|k|v|o}}_proj.weight", f"{ours}.attention.sublayer.{{x}}.weight"),
-        Row(f"{layer}.post_attention_layernorm.weight", f"{ours}.mlp.norm.weight"),
-        Row(f"{layer}.mlp.{{x:gate|up|down}}_proj.weight", f"{ours}.mlp.sublayer.{{x}}.weight"),
-        Row("norm.weight", "stack.norm.weight"),
+        *frame(*norms),
+        *projections(c.qk_norm == "whole"),
+        Row(f"{THEIRS}.self_attn.{{x:q|k}}_norm.weight", f"{ATTENTION}.sublayer.{{x}}{norm}.weight"),
+        Row(f"{moe}.gate.weight", f"{MLP}.sublayer.router.weight"),
+        Row(f"{moe}.experts.{{j}}.w1.weight", f"{MLP}.sublayer.experts.{{j}}.gate.weight"),
+        Row(f"{moe}.experts.{{j}}.w2.weight", f"{MLP}.sublayer.experts.{{j}}.down.weight"),
+        Row(f"{moe}.experts.{{j}}.w3.weight", f"{MLP}.sublayer.experts.{{j}}.up.weight"),
     ]
 
 
-def head_rows(c: Config) -> list[Row]:
-    return [Row("lm_head.weight", "head.weight")]
+def fused_rows(c: Config) -> list[Row]:
+    return frame("input", "post_attention") + fused(c.heads, c.kv_heads or c.heads, c.head_dim or c.width // c.heads)
 
 
-HEADS = {"LlamaForCausalLM": "lm", "LlamaModel": "base"}
-FORMATS = {"llama": Format(rows, HEADS, FIELDS, head_rows, "model.", FIXED, groups=(ROPE,),
-    ignore=(r".*rotary_emb\.inv_freq",))}  # fmt: skip
+MISTRAL = dict(intermediate_size=14_336, num_key_value_heads=8, max_position_embeddings=131_072)
+QWEN = dict(
+    vocab_size=151_936, num_hidden_layers=32, intermediate_size=22_016, num_key_value_heads=32,
+    max_position_embeddings=32_768, use_sliding_window=False, sliding_window=4096, max_window_layers=28,
+)  # fmt: skip
+UNBIASED = dict(attention_bias=(False,), mlp_bias=(False,), lm_head_bias=(False,))
+ACTS = {"hidden_act": ACT}
+FORMATS = {
+    "llama": published("Llama", rows, ROPE, fields=ACTS | BIAS | {"mlp_bias": "mlp_bias"},
+        fixed=dict(pretraining_tp=..., max_sequence_length=...), max_position_embeddings=2048),
+    "mistral": published("Mistral", rows, ROPE, windows.SAME, fields=ACTS, fixed=UNBIASED, **MISTRAL, sliding_window=4096),
+    "mixtral": published("Mixtral", rows, ROPE, windows.SAME,
+        fields=ACTS | dict(num_local_experts="experts", num_experts_per_tok="top"),
+        fixed=UNBIASED | dict(output_router_logits=False, router_jitter_noise=0.0, router_aux_loss_coef=...),
+        **MISTRAL, rope_theta=1e6, rms_norm_eps=1e-5, num_local_experts=8),
+    "qwen2": published("Qwen2", rows, ROPE, windows.LATE, always(bias="qkv"), fields=ACTS, fixed=dict(use_mrope=(False,)), **QWEN),
+    "qwen3": published("Qwen3", rows, ROPE, windows.LATE, always(qk_norm="head"), fields=ACTS | BIAS, fixed={}, **QWEN, head_dim=128),
+    "phi3": published("Phi3", fused_rows, PARTIAL_ROPE, windows.SAME, fields=ACTS | {"resid_pdrop": "dropout"},
+        fixed=UNBIASED | dict(embd_pdrop=0.0), vocab_size=32_064, hidden_size=3072, intermediate_size=8192, rms_norm_eps=1e-5,
+        max_position_embeddings=4096, original_max_position_embeddings=4096),
+    "olmo2": published("Olmo2", rows, ROPE, always(residual="output", qk_norm="whole"), fields=ACTS | BIAS, fixed={},
+        vocab_size=50_304, max_position_embeddings=2048, rms_norm_eps=1e-5),
+}  # fmt: skip
 NETWORK = LLaMA

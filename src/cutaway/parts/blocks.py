@@ -72,10 +72,16 @@ class Block(nn.Module):
 
 
 class ParallelBlock(Block):
-    """``x + Σ what each step would add`` (GPT-J, GPT-NeoX)"""
+    """``x + Σ what each step would add`` (GPT-NeoX); a ``norm`` is shared: every step reads ``norm(x)`` (GPT-J)."""
+
+    def __init__(self, norm: nn.Module | None = None, **steps: nn.Module):
+        super().__init__(**steps if norm is None else {"norm": norm, **steps})
+        self.norm = norm
 
     def forward(self, x: Stream, ctx: Context) -> Stream:
-        return x + sum(cast(PreNorm, step).delta(x, ctx) for step in self.children())
+        y = x if self.norm is None else self.norm(x)
+        steps = (cast(PreNorm, step) for step in self.children() if step is not self.norm)
+        return x + sum(step.delta(y, ctx) for step in steps)
 
 
 class Stack(nn.Module):

@@ -78,11 +78,11 @@ class MixtureOfExperts(nn.Module):
     def forward(self, x: Float[Tensor, "*B D"], ctx: Context | None = None) -> Float[Tensor, "*B D"]:
         tokens = x.flatten(0, -2)
         chance, chosen = self.router(tokens).float().topk(self.top, -1)
-        chance = chance.softmax(-1).to(x.dtype)
+        chance = chance.softmax(-1)
         out = torch.zeros_like(tokens)
         for e, expert in enumerate(self.experts):
             token, place = (chosen == e).nonzero(as_tuple=True)
-            out.index_add_(0, token, chance[token, place, None] * expert(tokens[token], ctx))
+            out.index_add_(0, token, (chance[token, place, None] * expert(tokens[token], ctx)).to(x.dtype))
         return out.view_as(x)
 
     def extra_repr(self) -> str:

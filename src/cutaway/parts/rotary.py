@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from .context import Context
@@ -56,14 +56,15 @@ class Scaling:
             return math.sqrt(1 + math.log(self.factor) / math.log(self.original))
         return 1.0
 
-    def frequencies(self, dim: int, theta: float, length: int, device: torch.device) -> Float[Tensor, "d"]:
-        """Turns per position of each pair, for an input of ``length`` tokens."""
+    def frequencies(self, dim: int, theta: float, length: Int[Tensor, "B"]) -> Float[Tensor, "_ d"]:
+        """Turns per position of each pair for rows of ``length`` tokens: the same for all rows, or a line for each."""
+        base: float | Tensor = theta
         if self.kind == "ntk":
-            theta = theta * self.factor ** (dim / (dim - 2))
+            base = theta * self.factor ** (dim / (dim - 2))
         if self.kind == "dynamic":
-            long = max(length, self.original) / self.original
-            theta = theta * (self.factor * long - (self.factor - 1)) ** (dim / (dim - 2))
-        f = base_frequencies(dim, theta, device)
+            long = length.clamp(min=self.original)[:, None] / self.original
+            base = theta * (self.factor * long - (self.factor - 1)) ** (dim / (dim - 2))
+        f = base_frequencies(dim, base, length.device)
         match self.kind:
             case "linear":
                 return f / self.factor
@@ -75,10 +76,8 @@ class Scaling:
                 keep = ((turns - self.low) / (self.high - self.low)).clamp(0, 1)
                 return f / self.factor * (1 - keep) + f * keep
             case "longrope":
-                factors = self.long if length > self.original else self.short
-                if len(factors) != dim // 2:
-                    raise ValueError(f"longrope needs {dim // 2} factors, one per pair, got {len(factors)}")
-                return f / torch.tensor(factors, device=device)
+                short, long = torch.tensor([self.short, self.long], device=length.device)
+                return f / torch.where(length[:, None] > self.original, long, short)
         return f
 
     def kept(self, f: Tensor, dim: int, theta: float) -> Tensor:
@@ -88,12 +87,12 @@ class Scaling:
         low, high = (math.floor(low), math.ceil(high)) if self.truncate else (low, high)
         low, high = max(low, 0), min(high, dim - 1)
         steps = torch.arange(dim // 2, device=f.device).float()
-        return 1 - ((steps - low) / max(high - low, 0.001)).clamp(0, 1)
+        return 1 - ((steps - low) / (high - low or 0.001)).clamp(0, 1)
 
 
-def base_frequencies(dim: int, theta: float, device: torch.device) -> Float[Tensor, "d"]:
+def base_frequencies(dim: int, theta: float | Tensor, device: torch.device) -> Float[Tensor, "_ d"]:
     """``theta^(-2i/dim)``"""
-    return 1.0 / theta ** (torch.arange(0, dim, 2, device=device).float() / dim)
+    return 1.0 / theta ** (torch.arange(0, dim, 2, device=device).float() / dim)[None]
 
 
 class Rotary(nn.Module):
@@ -103,6 +102,9 @@ class Rotary(nn.Module):
         super().__init__()
         if dim % 2:
             raise ValueError(f"rotary positions turn pairs, so the width must be even, got {dim}")
+        if scaling and scaling.kind == "longrope" and not len(scaling.short) == len(scaling.long) == dim // 2:
+            told = f"{len(scaling.short)} short and {len(scaling.long)} long"
+            raise ValueError(f"longrope needs {dim // 2} factors, one per pair, got {told}")
         self.dim, self.theta, self.scaling = dim, theta, scaling
 
     def table(self, x: Tensor, ctx: Context) -> tuple[Tensor, Tensor]:
@@ -111,9 +113,8 @@ class Rotary(nn.Module):
         if self.scaling is None:
             turn, gain = base_frequencies(self.dim, self.theta, x.device), 1.0
         else:
-            length = int(positions.max()) + 1 if self.scaling.kind in ("dynamic", "longrope") else 0
-            turn, gain = self.scaling.frequencies(self.dim, self.theta, length, x.device), self.scaling.gain
-        angle = (positions[..., None].float() * turn)[:, None]
+            turn, gain = self.scaling.frequencies(self.dim, self.theta, positions.amax(-1) + 1), self.scaling.gain
+        angle = (positions[..., None].float() * turn[:, None])[:, None]
         return (angle.cos() * gain).to(x.dtype), (angle.sin() * gain).to(x.dtype)
 
     def forward(self, x: Float[Tensor, "B H N d"], ctx: Context) -> Float[Tensor, "B H N d"]:

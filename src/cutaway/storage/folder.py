@@ -87,7 +87,8 @@ def _left(folder: Path) -> list[Path]:
 
 def listing(folder: Path) -> str:
     """The names in a folder, for an error."""
-    return ", ".join(sorted(path.name for path in folder.iterdir())[:8]) or "nothing"
+    names = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
+    return ", ".join(names[:8]) or "nothing"
 
 
 @contextmanager

@@ -34,9 +34,8 @@ def locate(source: str | Path, *, revision: str | None = None) -> Path:
     else:
         raise FileNotFoundError(f"the folder {folder} does not exist")
     if not (folder / "config.json").is_file():
-        raise FileNotFoundError(
-            f"{folder} is no checkpoint: it has no config.json, it holds {listing(folder)}"
-        )
+        holds = f"it has no config.json; it holds {listing(folder)}"
+        raise FileNotFoundError(f"{source} is no checkpoint: {holds}")
     return folder
 
 

@@ -1,22 +1,21 @@
-"""From the files of a folder to a working tokenizer: what is special in it, and what goes around a text."""
+"""From the files of a folder to a working tokenizer."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 import tokenizers
-from tokenizers import AddedToken, processors
+from tokenizers import AddedToken, models, normalizers, pre_tokenizers, processors
 
 from .engine import Engine
-from .folder import NAMES, VOCABULARIES, Folder, added, content
+from .folder import VOCABULARIES, Folder, content
 from .pieces import Pieces, Segmenter, Vocabulary
-from .recipes import FSMT, M2M, M2M100, MARIAN, MODEL_TYPES, RECIPES, SAME, Recipe
+from .recipes import FSMT, M2M, M2M100, M2M_SPECIAL, MARIAN, MODEL_TYPES, PLAIN, RECIPES, SAME
 from .sentencepiece import CONTROL, USER_DEFINED
+from .special import add_tokens, extra_tokens, named_tokens, processor
 
 LANGUAGE = re.compile(r"[a-z]{2,3}_[A-Z][A-Za-z]{1,3}")
-# Whose special tokens go around a text only if the settings say so.
-PLAIN = Recipe({}, lambda folder, options: tokenizers.Tokenizer())
 MOSES = "it cuts words as the Moses scripts do, with their lists of abbreviations for each language"
 
 
@@ -70,87 +69,122 @@ def kind_of(folder: Folder) -> str:
     return MODEL_TYPES.get(str(folder.model_config.get("model_type")), "")
 
 
-def named_tokens(folder: Folder, defaults: Mapping[str, str]) -> dict[str, Any]:
-    """Special tokens by name, with their flags where a file gives them; the older map wins, as it always did."""
-    named = {name: folder.config[name] for name in NAMES if folder.config.get(name)}
-    if "special_tokens_map.json" in folder and "added_tokens_decoder" not in folder.config:
-        older = folder.json("special_tokens_map.json")
-        named |= {name: older[name] for name in NAMES if older.get(name)}
-    absent = [name for name in NAMES if name in folder.config and folder.config[name] is None]
-    return {name: token for name, token in defaults.items() if name not in absent} | named
-
-
-def extra_tokens(folder: Folder) -> list[Any]:
-    """Special tokens that have no role of their own."""
-    settings = [folder.config]
-    if "special_tokens_map.json" in folder and "added_tokens_decoder" not in folder.config:
-        settings.append(folder.json("special_tokens_map.json"))
-    found: list[Any] = []
-    for setting in settings:
-        given = setting.get("extra_special_tokens") or setting.get("additional_special_tokens") or []
-        found += given.values() if isinstance(given, dict) else given
-        found += [
-            token
-            for name, token in setting.items()
-            if name.endswith("_token") and name not in NAMES and isinstance(token, str | dict)
-        ]
-    return found
-
-
-def listed_tokens(folder: Folder, special: set[str]) -> dict[int, AddedToken]:
-    """Added tokens whose ids a file gives."""
-    if "added_tokens_decoder" in folder.config:
-        entries = folder.config["added_tokens_decoder"].items()
-        return {
-            int(index): added(token, bool(token.get("special")) or content(token) in special)
-            for index, token in sorted(entries, key=lambda entry: int(entry[0]))
-        }
-    older = folder.json("added_tokens.json") if "added_tokens.json" in folder else {}
-    return {index: added(token, token in special) for token, index in sorted(older.items(), key=lambda e: e[1])}
-
-
-def add_tokens(
-    pipeline: tokenizers.Tokenizer, folder: Folder, named: Mapping[str, Any], extra: Sequence[Any]
-) -> None:
-    """Take special tokens out of the text before all else; those without an id get the next ones."""
-    special = {content(token) for token in (*named.values(), *extra)}
-    listed = listed_tokens(folder, special)
-    known = {token.content for token in (*listed.values(), *pipeline.get_added_tokens_decoder().values())}
-    fresh = [token for token in (*named.values(), *extra) if content(token) not in known]
-    pipeline.add_tokens([*listed.values(), *map(as_added, fresh)])
-    for index, token in listed.items():
-        got = pipeline.token_to_id(token.content)
-        if got != index:
-            raise ValueError(f"{folder.path}: its added tokens say that {token.content!r} is {index}, but it is {got}")
-
-
-def as_added(token: str | Mapping[str, Any] | AddedToken) -> AddedToken:
-    return token if isinstance(token, AddedToken) else added(token)
-
-
-def processor(
-    recipe: Recipe, pipeline: tokenizers.Tokenizer, special: Mapping[str, str], options: Mapping[str, Any]
-) -> processors.PostProcessor:
-    """What puts special tokens around a text, or around two."""
-    roles = {name.removesuffix("_token"): token for name, token in special.items()}
-    numbers = {role: pipeline.token_to_id(token) for role, token in roles.items()}
-    if recipe.single == "roberta":
-        ends = (roles["sep"], numbers["sep"]), (roles["cls"], numbers["cls"])
-        prefix = bool(options.get("add_prefix_space"))
-        return processors.RobertaProcessing(*ends, options.get("trim_offsets", True), prefix)
-    single, pair = recipe.single, recipe.pair
-    if single is None or pair is None:
-        begins, ends_too = options.get("add_bos_token"), options.get("add_eos_token")
-        bos = "bos" in roles and (recipe.begins if begins is None else begins)
-        eos = "eos" in roles and ends_too
-        single = f"{'bos ' * bool(bos)}$A{' eos' * bool(eos)}"
-        pair = f"{single}{' bos:1' * bool(bos)} $B:1{' eos:1' * bool(eos)}"
-    used = [role for role in roles if re.search(rf"\b{role}\b", f"{single} {pair}")]
-    for role in used:
-        if numbers[role] is None:
-            raise ValueError(f"the {role} token {roles[role]!r} is not in the vocabulary")
-    return processors.TemplateProcessing(
-        single=single,
-        pair=pair,
-        special_tokens=[{"id": role, "ids": [numbers[role]], "tokens": [roles[role]]} for role in used],
+def from_json(folder: Folder, kind: str) -> Parts:
+    """The pipeline that tokenizer.json describes, with the special tokens that the settings name."""
+    pipeline = folder.pipeline(
+        lambda: tokenizers.Tokenizer.from_buffer(folder["tokenizer.json"]), "tokenizer.json"
     )
+    pipeline.no_truncation()
+    pipeline.no_padding()
+    recipe = RECIPES.get(kind, PLAIN)
+    usual = {
+        name: token
+        for name, token in recipe.special.items()
+        if pipeline.token_to_id(content(token)) is not None
+    }
+    named = named_tokens(folder, usual)
+    add_tokens(pipeline, folder, named, extra_tokens(folder))
+    override(pipeline, folder.config)
+    special = {name: content(token) for name, token in named.items()}
+    own = pipeline.post_processor
+    if own is None and not recipe.language:
+        own = processor(recipe if recipe.single else PLAIN, pipeline, special, {})
+    return engine_parts(folder, kind, pipeline, special, own)
+
+
+def override(pipeline: tokenizers.Tokenizer, settings: Mapping[str, Any]) -> None:
+    """What tokenizer_config.json says of case, accents and the first space goes before tokenizer.json."""
+    normal, words = pipeline.normalizer, pipeline.pre_tokenizer
+    if isinstance(normal, normalizers.BertNormalizer):
+        normal.lowercase = settings.get("do_lower_case", normal.lowercase)
+        normal.strip_accents = settings.get("strip_accents", normal.strip_accents)
+        normal.handle_chinese_chars = settings.get("tokenize_chinese_chars", normal.handle_chinese_chars)
+    if isinstance(words, pre_tokenizers.ByteLevel):
+        words.add_prefix_space = settings.get("add_prefix_space", words.add_prefix_space)
+
+
+def from_files(folder: Folder, kind: str) -> Parts:
+    """The pipeline of a recipe, from a family's older files."""
+    recipe = RECIPES[kind]
+    named = named_tokens(folder, recipe.special)
+    special = {name: content(token) for name, token in named.items()}
+    options = {**folder.config, **special}
+    pipeline = folder.pipeline(
+        lambda: recipe.build(folder, options), *(n for n in VOCABULARIES if n in folder)
+    )
+    pieces = folder.spm(recipe.spm).pieces if recipe.spm else ()
+    own = [
+        AddedToken(piece.text, normalized=False, special=piece.kind == CONTROL)
+        for piece in pieces
+        if piece.kind in (CONTROL, USER_DEFINED)
+    ]
+    add_tokens(pipeline, folder, named, [*extra_tokens(folder), *recipe.extra(options), *own])
+    numbers = set(pipeline.get_vocab().values())
+    if missing := sorted(set(range(max(numbers, default=0))) - numbers):
+        raise ValueError(
+            f"{folder.path}: its vocabulary has no token for id {', '.join(map(str, missing[:5]))}"
+        )
+    around = None if recipe.language else processor(recipe, pipeline, special, options)
+    return engine_parts(folder, kind, pipeline, special, around)
+
+
+def engine_parts(
+    folder: Folder,
+    kind: str,
+    pipeline: tokenizers.Tokenizer,
+    special: Mapping[str, str],
+    around: processors.PostProcessor | None,
+) -> Parts:
+    """Parts of a pipeline; without a post-processor, it is one that puts language codes around a text."""
+    pipeline.post_processor = None
+    cleans = bool(folder.config.get("clean_up_tokenization_spaces")) and not isinstance(
+        pipeline.model, models.BPE
+    )
+    cuts = folder.config.get("truncation_side", "right")
+    found = pipeline.get_added_tokens_decoder().values()
+    codes = [token.content for token in found if token.special and LANGUAGE.fullmatch(token.content)]
+    engine = Engine(pipeline, around or processor(PLAIN, pipeline, special, {}), cleans, cuts)
+    languages = {} if around is not None else {code: code for code in codes}
+    return Parts(kind, engine, engine, special, languages)
+
+
+def marian(folder: Folder) -> Parts:
+    """Marian: one SentencePiece model for each side, and one vocabulary for both, or one for each."""
+    special = {"eos_token": "</s>", "unk_token": "<unk>", "pad_token": "<pad>"}
+    named = {name: content(token) for name, token in named_tokens(folder, special).items()}
+    numbers = folder.vocab("vocab.json")
+    source = pieces(folder, "source.spm", numbers, named, ())
+    source = replace(source, suffix=(named["eos_token"],), gap=" ", codes=True)
+    target = replace(source, segmenter=Segmenter(folder.spm("target.spm")))
+    if folder.config.get("separate_vocabs"):
+        other = pieces(folder, "target.spm", folder.vocab("target_vocab.json"), named, ())
+        target = replace(target, vocabulary=other.vocabulary)
+    return Parts(MARIAN, source, target, named, {})
+
+
+def m2m(folder: Folder) -> Parts:
+    """M2M-100: a code for the language stands before the text, on both sides; codes come after the vocabulary."""
+    named = {name: content(token) for name, token in named_tokens(folder, M2M_SPECIAL).items()}
+    known = folder.config.get("language_codes", "m2m100")
+    if known not in M2M100:
+        raise ValueError(f"{folder.path}: language_codes must be one of {', '.join(M2M100)}, not {known!r}")
+    languages = {code: f"__{code}__" for code in M2M100[known].split()}
+    numbers = folder.vocab("vocab.json")
+    both = pieces(folder, "sentencepiece.bpe.model", numbers, named, languages.values())
+    both = replace(both, suffix=(named["eos_token"],))
+    return Parts(M2M, both, both, named, languages)
+
+
+def pieces(
+    folder: Folder, file: str, numbers: Mapping[str, int], named: Mapping[str, str], codes: Iterable[str]
+) -> Pieces:
+    """A SentencePiece model with a vocabulary; special tokens that it lacks get the next ids, in order."""
+    unk = named.get("unk_token", "")
+    if unk not in numbers:
+        raise ValueError(f"{folder.path}: the unknown token {unk!r} is not in the vocabulary")
+    special: dict[str, int] = {}
+    for token in dict.fromkeys([*codes, *named.values(), *map(content, extra_tokens(folder))]):
+        special[token] = numbers.get(token, len(numbers) + sum(t not in numbers for t in special))
+    cleans = bool(folder.config.get("clean_up_tokenization_spaces"))
+    cuts = folder.config.get("truncation_side", "right")
+    return Pieces(Segmenter(folder.spm(file)), Vocabulary(numbers, special, unk), cleans=cleans, cuts=cuts)

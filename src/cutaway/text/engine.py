@@ -73,6 +73,14 @@ class Engine:
     def id(self, token: str) -> int | None:
         return self.pipeline.token_to_id(token)
 
+    def byte_ids(self) -> set[int]:
+        """Ids that stand for single bytes: what a run of them spells is known only at its end."""
+        decoder = self.pipeline.decoder
+        if decoder is None or b"ByteFallback" not in decoder.__getstate__():
+            return set()
+        found = (self.pipeline.token_to_id(f"<0x{byte:02X}>") for byte in range(256))
+        return {index for index in found if index is not None}
+
     def special_ids(self) -> set[int]:
         """Ids that decoding skips."""
         return {i for i, token in self.pipeline.get_added_tokens_decoder().items() if token.special}

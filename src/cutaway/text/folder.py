@@ -128,6 +128,12 @@ class Folder:
         """What ``build`` makes, with the library's complaints as ValueError naming the files."""
         try:
             return build()
+        except (ValueError, TypeError):
+            raise
+        except KeyError as error:
+            raise ValueError(
+                f"{self.path}: its settings leave out {error}, which its vocabulary needs"
+            ) from error
         except Exception as error:  # the library raises nothing more precise
             raise ValueError(f"{', '.join(str(self.path / name) for name in names)}: {error}") from error
 
@@ -143,13 +149,17 @@ class Folder:
         return found | {Path(name).stem: self.text(name) for name in extra}
 
 
-def content(token: str | Mapping[str, Any]) -> str:
+def content(token: str | Mapping[str, Any] | AddedToken) -> str:
     """The text of a special token, which files give as a str or with its flags."""
+    if isinstance(token, AddedToken):
+        return token.content
     return token if isinstance(token, str) else token["content"]
 
 
-def added(token: str | Mapping[str, Any], special: bool = True) -> AddedToken:
+def added(token: str | Mapping[str, Any] | AddedToken, special: bool = True) -> AddedToken:
     """A token that is taken out of the text before anything else sees it."""
+    if isinstance(token, AddedToken):
+        return token
     if isinstance(token, str):
         return AddedToken(token, special=special, normalized=not special)
     flags = {key: bool(token.get(key, False)) for key in ("single_word", "lstrip", "rstrip")}

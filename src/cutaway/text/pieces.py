@@ -180,6 +180,10 @@ class Pieces:
     def id(self, token: str) -> int | None:
         return self.vocabulary.special.get(token, self.vocabulary.numbers.get(token))
 
+    def byte_ids(self) -> set[int]:
+        """Ids that stand for single bytes: what a run of them spells is known only at its end."""
+        return {index for token, index in self.vocabulary.numbers.items() if token in self.segmenter.bytes}
+
     def special_ids(self) -> set[int]:
         """Ids that decoding skips."""
         return self.vocabulary.skipped

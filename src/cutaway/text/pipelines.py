@@ -1,6 +1,6 @@
 """Pipelines of the `tokenizers` library, put together from the older files of each family."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import tokenizers
@@ -12,12 +12,12 @@ from .sentencepiece import BPE, SPACE, UNIGRAM
 
 Options = Mapping[str, Any]
 # The split of Qwen's byte-level BPE: contractions, words with what stands before them, single digits, the rest.
-QWEN_SPLIT = (
-    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
-)
+QWEN_SPLIT = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 
 
-def byte_bpe(normalizer: normalizers.Normalizer | None = None, split: str | None = None) -> Callable[..., Any]:
+def byte_bpe(
+    normalizer: normalizers.Normalizer | None = None, split: str | None = None
+) -> Callable[..., Any]:
     """BPE over bytes (Radford et al., 2019), from vocab.json and merges.txt."""
 
     def build(folder: Folder, options: Options) -> tokenizers.Tokenizer:
@@ -53,7 +53,9 @@ def word_bpe(folder: Folder, options: Options) -> tokenizers.Tokenizer:
 
 def wordpiece(folder: Folder, options: Options) -> tokenizers.Tokenizer:
     """Longest match first within words (Schuster and Nakajima, 2012), from vocab.txt."""
-    pipeline = tokenizers.Tokenizer(models.WordPiece(folder.lines("vocab.txt"), unk_token=options["unk_token"]))
+    pipeline = tokenizers.Tokenizer(
+        models.WordPiece(folder.lines("vocab.txt"), unk_token=options["unk_token"])
+    )
     pipeline.normalizer = normalizers.BertNormalizer(
         clean_text=True,
         handle_chinese_chars=options.get("tokenize_chinese_chars", True),
@@ -90,7 +92,9 @@ def gemma(folder: Folder, options: Options) -> tokenizers.Tokenizer:
     pipeline = spm_bpe(folder.spm("tokenizer.model", BPE))
     pipeline.normalizer = normalizers.Replace(" ", SPACE)
     pipeline.pre_tokenizer = pre_tokenizers.Split(" ", "merged_with_previous")
-    pipeline.decoder = decoders.Sequence([decoders.Replace(SPACE, " "), decoders.ByteFallback(), decoders.Fuse()])
+    pipeline.decoder = decoders.Sequence(
+        [decoders.Replace(SPACE, " "), decoders.ByteFallback(), decoders.Fuse()]
+    )
     return pipeline
 
 
@@ -139,7 +143,7 @@ def sentinels(options: Options) -> list[str]:
     return [f"<extra_id_{i}>" for i in range(options.get("extra_ids", 100))]
 
 
-def as_fairseq(languages: list[str]) -> Callable[..., Any]:
+def as_fairseq(languages: Sequence[str]) -> Callable[..., Any]:
     """The order of fairseq, which has a padding token where SentencePiece has none, languages and the mask last."""
 
     def vocab(model: sentencepiece.Model, options: Options) -> list[tuple[str, float]]:
@@ -162,7 +166,9 @@ def with_masks(model: sentencepiece.Model, options: Options) -> list[tuple[str, 
 
 def pegasus_extra(options: Options) -> list[str]:
     """The mask of whole sentences, and the tokens that only pre-training used."""
-    return [options.get("mask_token_sent", "<mask_1>")] + [f"<unk_{i}>" for i in range(2, options.get("offset", 103))]
+    return [options.get("mask_token_sent", "<mask_1>")] + [
+        f"<unk_{i}>" for i in range(2, options.get("offset", 103))
+    ]
 
 
 def compiled(model: sentencepiece.Model, options: Options) -> list[normalizers.Normalizer]:

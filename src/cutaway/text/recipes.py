@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import tokenizers
 from tokenizers import normalizers
@@ -10,21 +11,22 @@ from . import pipelines
 from .folder import Folder
 from .pipelines import Options
 
+# Language codes, in the order of their ids.
 MBART = (
-    "ar_AR cs_CZ de_DE en_XX es_XX et_EE fi_FI fr_XX gu_IN hi_IN it_IT ja_XX kk_KZ ko_KR lt_LT lv_LV my_MM ne_NP "
-    "nl_XX ro_RO ru_RU si_LK tr_TR vi_VN zh_CN"
-).split()
-MBART50 = MBART + (
-    "af_ZA az_AZ bn_IN fa_IR he_IL hr_HR id_ID ka_GE km_KH mk_MK ml_IN mn_MN mr_IN pl_PL ps_AF pt_XX sv_SE sw_KE "
-    "ta_IN te_IN th_TH tl_XX uk_UA ur_PK xh_ZA gl_ES sl_SI"
-).split()
+    "ar_AR cs_CZ de_DE en_XX es_XX et_EE fi_FI fr_XX gu_IN hi_IN it_IT ja_XX kk_KZ ko_KR lt_LT lv_LV my_MM "
+    "ne_NP nl_XX ro_RO ru_RU si_LK tr_TR vi_VN zh_CN"
+)
+MBART50 = (
+    f"{MBART} af_ZA az_AZ bn_IN fa_IR he_IL hr_HR id_ID ka_GE km_KH mk_MK ml_IN mn_MN mr_IN pl_PL ps_AF pt_XX "
+    "sv_SE sw_KE ta_IN te_IN th_TH tl_XX uk_UA ur_PK xh_ZA gl_ES sl_SI"
+)
 M2M100 = {
     "m2m100": (
-        "af am ar ast az ba be bg bn br bs ca ceb cs cy da de el en es et fa ff fi fr fy ga gd gl gu ha he hi hr ht "
-        "hu hy id ig ilo is it ja jv ka kk km kn ko lb lg ln lo lt lv mg mk ml mn mr ms my ne nl no ns oc or pa pl "
-        "ps pt ro ru sd si sk sl so sq sr ss su sv sw ta th tl tn tr uk ur uz vi wo xh yi yo zh zu"
-    ).split(),
-    "wmt21": "en ha is ja cs ru zh de".split(),
+        "af am ar ast az ba be bg bn br bs ca ceb cs cy da de el en es et fa ff fi fr fy ga gd gl gu ha he hi hr "
+        "ht hu hy id ig ilo is it ja jv ka kk km kn ko lb lg ln lo lt lv mg mk ml mn mr ms my ne nl no ns oc or "
+        "pa pl ps pt ro ru sd si sk sl so sq sr ss su sv sw ta th tl tn tr uk ur uz vi wo xh yi yo zh zu"
+    ),
+    "wmt21": "en ha is ja cs ru zh de",
 }
 
 END_OF_TEXT = {"bos_token": "<|endoftext|>", "eos_token": "<|endoftext|>", "unk_token": "<|endoftext|>"}
@@ -34,6 +36,8 @@ BERT = {
 DEBERTA = BERT | {"bos_token": "[CLS]", "eos_token": "[SEP]"}
 SENTENCE = {"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>"}
 FAIRSEQ = SENTENCE | {"sep_token": "</s>", "pad_token": "<pad>", "cls_token": "<s>", "mask_token": "<mask>"}
+# The mask of mBART takes the space before it.
+MBART_SPECIAL = {**FAIRSEQ, "mask_token": {"content": "<mask>", "lstrip": True}}
 
 
 @dataclass(frozen=True)
@@ -44,7 +48,7 @@ class Recipe:
     for those that put the begin and the end token only if their settings say so (``begins`` if they say nothing).
     ``extra`` lists further special tokens, ``spm`` is the SentencePiece file, ``language`` the default one."""
 
-    special: Mapping[str, str]
+    special: Mapping[str, Any]
     build: Callable[[Folder, Options], tokenizers.Tokenizer]
     single: str | None = None
     pair: str | None = None
@@ -55,9 +59,13 @@ class Recipe:
 
 
 def only_json(folder: Folder, options: Options) -> tokenizers.Tokenizer:
-    raise ValueError(f"{folder.path} has no tokenizer.json, and its older files are of a kind that has no recipe")
+    raise ValueError(
+        f"{folder.path} has no tokenizer.json, and its older files are of a kind that has no recipe"
+    )
 
 
+# Whose special tokens go around a text only if the settings say so.
+PLAIN = Recipe({}, only_json)
 RECIPES = {
     "GPT2Tokenizer": Recipe(END_OF_TEXT, pipelines.byte_bpe()),
     "GPTNeoXTokenizer": Recipe(
@@ -88,7 +96,7 @@ RECIPES = {
     ),
     "XLMRobertaTokenizer": Recipe(
         FAIRSEQ,
-        pipelines.unigram("sentencepiece.bpe.model", pipelines.as_fairseq([]), pipelines.compiled),
+        pipelines.unigram("sentencepiece.bpe.model", pipelines.as_fairseq(()), pipelines.compiled),
         "bos $A eos", "bos $A eos eos $B eos", spm="sentencepiece.bpe.model",
     ),
     "DebertaV2Tokenizer": Recipe(
@@ -97,14 +105,14 @@ RECIPES = {
         "cls $A sep", "cls $A sep $B:1 sep:1", spm="spm.model",
     ),
     "MBartTokenizer": Recipe(
-        FAIRSEQ,
-        pipelines.unigram("sentencepiece.bpe.model", pipelines.as_fairseq(MBART), lambda model, options: []),
-        "$A eos lang", "$A $B eos lang", extra=lambda options: MBART, spm="sentencepiece.bpe.model", language="en_XX",
+        MBART_SPECIAL,
+        pipelines.unigram("sentencepiece.bpe.model", pipelines.as_fairseq(MBART.split()), lambda model, options: []),
+        "$A eos lang", "$A $B eos lang", extra=lambda options: MBART.split(), spm="sentencepiece.bpe.model", language="en_XX",
     ),
     "MBart50Tokenizer": Recipe(
-        {name: token for name, token in FAIRSEQ.items() if name != "bos_token"},
-        pipelines.unigram("sentencepiece.bpe.model", pipelines.as_fairseq(MBART50), pipelines.squeezed, words=False),
-        "lang $A eos", "lang $A $B eos", extra=lambda options: MBART50, spm="sentencepiece.bpe.model", language="en_XX",
+        {name: token for name, token in MBART_SPECIAL.items() if name != "bos_token"},
+        pipelines.unigram("sentencepiece.bpe.model", pipelines.as_fairseq(MBART50.split()), pipelines.squeezed, words=False),
+        "lang $A eos", "lang $A $B eos", extra=lambda options: MBART50.split(), spm="sentencepiece.bpe.model", language="en_XX",
     ),
     "NllbTokenizer": Recipe(FAIRSEQ, only_json, "lang $A eos", "lang $A $B eos", language="eng_Latn"),
     "PegasusTokenizer": Recipe(
@@ -113,7 +121,10 @@ RECIPES = {
         "$A eos", "$A $B eos", extra=pipelines.pegasus_extra, spm="spiece.model",
     ),
 }  # fmt: skip
-MARIAN, M2M, FSMT = "MarianTokenizer", "M2M100Tokenizer", "FSMTTokenizer"
+M2M_SPECIAL = {name: token for name, token in FAIRSEQ.items() if name not in ("cls_token", "mask_token")}
+MARIAN = "MarianTokenizer"
+M2M = "M2M100Tokenizer"
+FSMT = "FSMTTokenizer"
 SAME = {
     "BartTokenizer": "RobertaTokenizer", "DistilBertTokenizer": "BertTokenizer", "ElectraTokenizer": "BertTokenizer",
     "MT5Tokenizer": "T5Tokenizer",

@@ -6,9 +6,19 @@ from dataclasses import dataclass
 
 SPACE = "▁"
 # What a piece is for; a file that says nothing means NORMAL.
-NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = 1, 2, 3, 4, 5, 6
-UNIGRAM, BPE = 1, 2
-VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
+NORMAL = 1
+UNKNOWN = 2
+CONTROL = 3
+USER_DEFINED = 4
+UNUSED = 5
+BYTE = 6
+# Segmentation algorithms.
+UNIGRAM = 1
+BPE = 2
+# How a protobuf field is written: a varint, or so many bytes; for BYTES, their number stands first.
+VARINT = 0
+BYTES = 2
+FIXED = {1: 8, 5: 4}
 
 
 @dataclass(frozen=True)
@@ -117,9 +127,9 @@ def _fields(blob: bytes) -> Iterator[tuple[int, int | bytes]]:
             value, at = _varint(blob, at)
             yield number, value
             continue
-        if wire not in (FIXED64, BYTES, FIXED32):
-            raise ValueError(f"wire type {wire} at byte {at}")
-        length, at = _varint(blob, at) if wire == BYTES else (8 if wire == FIXED64 else 4, at)
+        if wire != BYTES and wire not in FIXED:
+            raise ValueError(f"a field of unknown type {wire} before byte {at}")
+        length, at = _varint(blob, at) if wire == BYTES else (FIXED[wire], at)
         if at + length > len(blob):
             raise ValueError(f"it ends at byte {len(blob)}, in a field of {length} bytes that begins at {at}")
         yield number, blob[at : at + length]

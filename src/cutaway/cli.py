@@ -1,0 +1,192 @@
+"""The command line: one command per verb, each a thin call of the library. torch is imported when a command runs."""
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+from tyro.conf import Positional, arg
+
+Source = Annotated[str, arg(metavar="MODEL", help="a checkpoint folder or a hub name")]
+Shape = Annotated[str, arg(metavar="MODEL", help="a model type, a named size, a folder (its config is enough) or a hub name")]
+DType = Literal["float32", "float16", "bfloat16"]
+
+
+def list_() -> None:
+    """What can be loaded: families, their model types and heads, named sizes."""
+    from . import families
+
+    for family in families.FAMILIES:
+        module = families.module(family)
+        print(f"{family}: {(module.__doc__ or '').strip().splitlines()[0]}")
+        for model_type, form in module.FORMATS.items():
+            print(f"  {model_type:<14} {', '.join(form.heads)}")
+            if form.sizes:
+                print(f"  {'':<14} sizes: {', '.join(form.sizes)}")
+
+
+def show(model: Positional[Shape], /) -> None:
+    """Blueprint, parameters, memory and cost of a model; a config without weights is enough."""
+    from . import anatomy, hub
+    from .costs import count
+
+    network = hub.outline(model)
+    total = count(network)
+    print(f"{model}: {type(network).__name__}, head {network.config.head}\n")
+    print(anatomy.blueprint(network), end="\n\n")
+    print(total, end="\n\n")
+    for name, size in (("float32", 4), ("bfloat16", 2)):
+        print(f"weights in {name:<9} {total.total * size / 2**30:8.3f} GiB")
+
+
+def diff(a: Positional[Shape], b: Positional[Shape], /) -> None:
+    """What distinguishes two architectures, part by part."""
+    from . import anatomy, hub
+
+    traits, sizes = anatomy.differences(hub.outline(a), hub.outline(b))
+    for title, rows in ((f"{a} -> {b}", traits), ("sizes", sizes)):
+        if rows:
+            wide = max(len(row[0]) for row in rows)
+            print(title)
+            print("\n".join(f"  {name:<{wide}}  {one} -> {two}" for name, one, two in rows))
+    if not traits:
+        print(f"{a} and {b} are the same architecture" + (" in other sizes" if sizes else ""))
+
+
+def generate(
+    model: Positional[Source],
+    prompt: Positional[str] = "",
+    /,
+    *,
+    max_new_tokens: int = 200,
+    temperature: float = 0.0,
+    top_k: int | None = None,
+    top_p: float | None = None,
+    min_p: float | None = None,
+    repetition_penalty: float | None = None,
+    num_beams: int = 1,
+    seed: int | None = None,
+    stop: tuple[str, ...] = (),
+    dtype: DType | None = None,
+    device: str | None = None,
+) -> None:
+    """Continue a prompt, token by token on the screen."""
+    loaded = open_model(model, dtype, device)
+    settings = dict(
+        max_new_tokens=max_new_tokens, temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p,
+        repetition_penalty=repetition_penalty, num_beams=num_beams, seed=seed, stop=list(stop) or None,
+    )  # fmt: skip
+    if num_beams > 1:
+        print(loaded.generate(prompt, **settings))
+        return
+    for piece in loaded.generate(prompt, stream=True, **settings):
+        print(piece, end="", flush=True)
+    print()
+
+
+def fill(model: Positional[Source], text: Positional[str], /, *, top: int = 5, device: str | None = None) -> None:
+    """The likeliest words for each mask in a text: cutaway fill MODEL "Paris is the [MASK] of France." """
+    from . import tasks
+
+    for guesses in tasks.fill(open_model(model, None, device), text, top):
+        for guess in guesses:
+            print(f"{guess.probability:6.1%}  {guess.token:<16} {guess.text}")
+        print()
+
+
+def translate(
+    model: Positional[Source],
+    text: Positional[str],
+    /,
+    *,
+    src_lang: str | None = None,
+    tgt_lang: str | None = None,
+    num_beams: int | None = None,
+    device: str | None = None,
+) -> None:
+    """Translate a text with an encoder-decoder."""
+    from . import tasks
+
+    print(tasks.translate(open_model(model, None, device), text, src_lang=src_lang, tgt_lang=tgt_lang, num_beams=num_beams))
+
+
+def embed(model: Positional[Source], texts: Positional[tuple[str, ...]], /, *, device: str | None = None) -> None:
+    """Sentence embeddings: how similar each text is to each other (cosine)."""
+    from . import tasks
+
+    vectors = tasks.embed(model, list(texts), device=device)
+    for text, row in zip(texts, (vectors @ vectors.T).tolist(), strict=True):
+        print("  ".join(f"{x:6.3f}" for x in row), "", text)
+
+
+def convert(
+    source: Annotated[Positional[str], arg(metavar="IN", help="a checkpoint folder or a hub name")],
+    target: Annotated[Positional[Path], arg(metavar="OUT", help="the folder to write")],
+    /,
+    *,
+    dtype: DType | None = None,
+) -> None:
+    """Read a checkpoint and write it again: safetensors, today's names, another dtype."""
+    import cutaway
+
+    cutaway.save(open_model(source, dtype, None), target)
+    print(f"written to {target}")
+
+
+def check(model: Positional[Source], /, *, device: str | None = None) -> int:
+    """Try the contracts that every Transformer keeps; exit code 1 when one is broken."""
+    from .contracts import check as run
+
+    findings = run(open_model(model, None, device))
+    wide = max(len(f.contract) for f in findings)
+    for f in findings:
+        mark = "not asked" if f.figure is None else "kept" if f.kept else "BROKEN"
+        figure = "" if f.figure is None else f"{f.figure:.1e} (at most {f.limit:g})"
+        print(f"{mark:<9}  {f.contract:<{wide}}  {figure}".rstrip())
+        if not f.kept:
+            print(f"{'':<9}  look at {f.look_at}")
+    broken = sum(not f.kept for f in findings)
+    print(f"\n{len(findings) - broken} of {len(findings)} contracts kept")
+    return 1 if broken else 0
+
+
+def open_model(source: str, dtype: str | None, device: str | None):  # noqa: ANN201 (the class is imported late)
+    """Load a model, with a dtype by its name."""
+    import torch
+
+    import cutaway
+
+    return cutaway.load(source, dtype=getattr(torch, dtype) if dtype else None, device=device)
+
+
+COMMANDS: dict[str, Callable[..., int | None]] = {
+    "list": list_,
+    "show": show,
+    "diff": diff,
+    "generate": generate,
+    "fill": fill,
+    "translate": translate,
+    "embed": embed,
+    "convert": convert,
+    "check": check,
+}
+
+
+def main(args: list[str] | None = None) -> int:
+    """Run one command. Bad input ends in one line on standard error and exit code 2."""
+    try:
+        code = tyro.extras.subcommand_cli_from_dict(COMMANDS, prog="cutaway", description=__doc__, args=args)
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        return 141
+    except (OSError, ValueError, KeyError, TypeError, ImportError) as error:
+        message = error.args[0] if isinstance(error, KeyError) and error.args else error
+        print(f"cutaway: {message}", file=sys.stderr)
+        return 2
+    return code or 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

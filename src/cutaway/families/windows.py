@@ -1,0 +1,58 @@
+"""Sliding windows of a decoder's layers: as a pattern that repeats, and as published configs write them."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from ..names import Group
+from ..scores import CAUSAL, Mask, window
+
+
+def causal(windows: Sequence[int | None], depth: int) -> list[Mask]:
+    """The mask of each layer; ``windows`` are repeated over the layers, None sees everything before."""
+    masks = [CAUSAL if n is None else window(n) for n in windows]
+    return [masks[i % len(masks)] for i in range(depth)]
+
+
+def read(theirs: dict[str, Any]) -> dict[str, Any]:
+    """The windows of all layers as their shortest pattern: by ``layer_types``, else from layer
+    ``max_window_layers`` on (Qwen), else in every other layer (Gemma 2)."""
+    size = theirs.get("sliding_window") if theirs.get("use_sliding_window", True) else None
+    depth, first, kinds = (theirs.get(k) for k in ("num_hidden_layers", "max_window_layers", "layer_types"))
+    if kinds is None:
+        local = [i % 2 == 0 if first is None else i >= first for i in range(depth)]
+    elif len(kinds) != depth or set(kinds) - {"sliding_attention", "full_attention"}:
+        raise ValueError(f"layer_types must be {depth} times sliding_attention or full_attention, got {kinds}")
+    elif size is None and "sliding_attention" in kinds:
+        raise ValueError("layer_types has sliding_attention, but sliding_window is not set, or not used")
+    else:
+        local = [kind == "sliding_attention" for kind in kinds]
+    windows = tuple(size if near else None for near in local)
+    pattern = next(n for n in range(1, depth + 1) if windows == (windows[:n] * depth)[:depth])
+    return {"windows": windows[:pattern]}
+
+
+def write(c: Any) -> dict[str, Any]:
+    """``layer_types``, and the size of the windows if there are any."""
+    windows = (c.windows * c.depth)[: c.depth]
+    sizes = set(windows) - {None}
+    if len(sizes) > 1:
+        raise ValueError(f"config.json can say one size of windows, not {sorted(sizes)}")
+    types = ["full_attention" if n is None else "sliding_attention" for n in windows]
+    return {"layer_types": types} | {"sliding_window": n for n in sizes}
+
+
+def write_late(c: Any) -> dict[str, Any]:
+    """The same, and Qwen's older keys: windows from some layer on."""
+    windows = (c.windows * c.depth)[: c.depth]
+    first = next((i for i, n in enumerate(windows) if n is not None), c.depth)
+    switch = {"use_sliding_window": first < c.depth, "max_window_layers": first}
+    return {"sliding_window": None, **switch, **write(c)}
+
+
+SAME = Group(
+    ("sliding_window",),
+    lambda theirs: {"windows": (theirs.get("sliding_window"),)},
+    lambda c: {"sliding_window": c.windows[0]},
+)
+MIXED = Group(("num_hidden_layers", "sliding_window", "layer_types"), read, write)
+LATE = Group((*MIXED.keys, "use_sliding_window", "max_window_layers"), read, write_late)

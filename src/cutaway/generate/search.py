@@ -1,0 +1,105 @@
+"""Decoding: greedy, sampling, and beam search (Graves, 2012; with length normalisation: Wu et al., 2016).
+
+No function here knows a model. ``step(ids, rows)`` reads new tokens [R, n] and gives the logits [R, V] of the next,
+after row i has become a copy of row ``rows[i]`` (None: all stay); ``process(logits, ids)`` changes them;
+``ended(ids)`` says which rows are complete."""
+
+from collections.abc import Callable, Iterator
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from .processors import NOTHING, Ids, Logits, Processor
+
+Step = Callable[[Ids, Tensor | None], Logits]
+Ended = Callable[[Ids], Bool[Tensor, "R"]]
+Pick = Callable[[Logits], Int[Tensor, "R"]]
+
+NEVER = -1e9  # the score of what must not be chosen: finite, so that such scores still add up
+
+
+def greedy(logits: Logits) -> Int[Tensor, "R"]:
+    """The most probable token."""
+    return logits.argmax(-1)
+
+
+def sampler(generator: torch.Generator | None = None) -> Pick:
+    """A token drawn with its probability."""
+    return lambda logits: torch.multinomial(logits.softmax(-1), 1, generator=generator)[:, 0]
+
+
+def extend(
+    step: Step, process: Processor, pick: Pick, ended: Ended, prompt: Ids, room: int
+) -> Iterator[Int[Tensor, "R"]]:
+    """The next token of every row, at most ``room`` times; NOTHING for a row that has ended."""
+    start = prompt.shape[1]
+    ids = F.pad(prompt, (0, room), value=NOTHING)
+    over = torch.zeros(len(ids), dtype=torch.bool, device=ids.device)
+    new = prompt
+    for end in range(start, start + room):
+        token = pick(process(step(new, None), ids[:, :end])).masked_fill(over, NOTHING)
+        ids[:, end] = token
+        yield token
+        over = over | ended(ids[:, : end + 1])
+        if over.all():
+            return
+        new = token[:, None]
+
+
+def beam_search(
+    step: Step,
+    process: Processor,
+    ended: Ended,
+    prompt: Ids,
+    room: int,
+    *,
+    beams: int,
+    ends: int = 1,
+    length_penalty: float = 1.0,
+    early_stopping: bool | str = False,
+) -> tuple[Int[Tensor, "B n T"], Float[Tensor, "B n"]]:
+    """The ``beams`` best completions of each prompt, best first, and their scores ``Σ log p / length^penalty``.
+
+    ``prompt`` [B·n, N] holds every prompt n times; ``ends`` is how many tokens end a row. Ids are NOTHING after the
+    end. ``early_stopping``: True stops at n completions, False when the best running beam, were it to end now,
+    would not be among them, "never" when it could not be at any length."""
+    batch, device = len(prompt) // beams, prompt.device
+    wide = max(2, 1 + ends) * beams  # so that n of them go on, whatever ends
+    first = torch.arange(batch, device=device)[:, None] * beams  # the row of each prompt's first beam
+    running = prompt.unflatten(0, (batch, beams))
+    score = torch.full((batch, beams), NEVER, device=device)
+    score[:, 0] = 0  # the beams of a prompt begin as one
+    best, best_score = F.pad(running, (0, room), value=NOTHING), torch.full_like(score, NEVER)
+    full, hope = torch.zeros_like(score, dtype=torch.bool), torch.ones_like(first, dtype=torch.bool)
+    logits = step(prompt, None)
+    for length in range(1, room + 1):
+        gain = process(logits.log_softmax(-1), running.flatten(0, 1)).unflatten(0, (batch, beams))
+        total, at = (score[..., None] + gain).flatten(1).topk(wide)
+        source, token = at // gain.shape[2], at % gain.shape[2]
+        grown = torch.cat([rows_at(running, source), token[..., None]], -1)
+        over = ended(grown.flatten(0, 1)).unflatten(0, (batch, wide)) | (length == room)
+
+        done = over & hope & (torch.arange(wide, device=device) < beams)
+        if early_stopping is True:
+            done = done & ~full.all(1, keepdim=True)
+        final = (total / length**length_penalty).masked_fill(~done, NEVER)
+        best_score, kept = torch.cat([best_score, final], 1).topk(beams)
+        best = rows_at(torch.cat([best, F.pad(grown, (0, room - length), value=NOTHING)], 1), kept)
+        full = torch.cat([full, done], 1).gather(1, kept)
+
+        score, on = total.masked_fill(over, NEVER).topk(beams)
+        running = rows_at(grown, on)
+        longest = room if early_stopping == "never" and length_penalty > 0 else length
+        worst = best_score.amin(1, keepdim=True).where(full, NEVER)
+        hope = hope & (score[:, :1] / longest**length_penalty > worst).any(1, keepdim=True)
+        if over.all() or not hope.any() or (early_stopping is True and full.all()):
+            break
+        logits = step(running[..., -1].reshape(-1, 1), (first + source.gather(1, on)).flatten())
+    return best, best_score
+
+
+def rows_at(x: Int[Tensor, "B n T"], index: Int[Tensor, "B m"]) -> Int[Tensor, "B m T"]:
+    """Row ``index[b, i]`` of each batch element."""
+    return x.gather(1, index[..., None].expand(-1, -1, x.shape[2]))

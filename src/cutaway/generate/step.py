@@ -1,0 +1,66 @@
+"""A network as the step function of decoding: new tokens in, next logits out, keys and values kept."""
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Int
+from torch import Tensor
+
+from ..parts import Cache, Context, EncoderDecoder, Network
+from ..scores import OPEN, Padding, Rule
+from .processors import NOTHING, Ids, Logits
+
+
+class NetworkStep:
+    """``step(ids, rows)`` for a decoder, or for a decoder that reads what the encoder makes of ``source`` [B, M].
+
+    The first call reads the prompts [B·copies, N], each there ``copies`` times: it is read once and then copied.
+    Ids are NOTHING where there is no token; ``room`` more of them are expected."""
+
+    def __init__(self, network: Network, room: int, copies: int = 1, source: Int[Tensor, "B M"] | None = None):
+        self.network, self.room, self.copies, self.source = network, room, copies, source
+        self.run = network.decode if isinstance(network, EncoderDecoder) else network
+        self.cache = Cache()
+        self.rule, self.places = OPEN, None
+        self.memory, self.memory_rule = None, OPEN
+
+    @torch.no_grad()
+    def __call__(self, ids: Ids, rows: Int[Tensor, "R"] | None = None) -> Logits:
+        if self.cache.length == 0:
+            return self.begin(ids[:: self.copies])
+        if rows is not None:
+            self.cache.reorder(rows, memory=False)  # beams trade places over one source
+        return self.read(ids)
+
+    def begin(self, ids: Ids) -> Logits:
+        """Reads the sources and the prompts, then makes the copies. Raises ValueError for NaN."""
+        network, real = self.network, F.pad(ids != NOTHING, (0, self.room), value=True)
+        if isinstance(network, EncoderDecoder):
+            self.memory_rule, places = padding(self.source != NOTHING)
+            self.memory = network.encode(self.source.clamp(min=0), Context(self.memory_rule, places, places))
+        self.rule, self.places = padding(real)
+        self.cache.capacity = real.shape[1]
+        logits = self.read(ids)
+        if logits.isnan().any():
+            raise ValueError("the model's logits are NaN: its weights are damaged, or too large for their dtype")
+        if self.copies == 1:
+            return logits
+        rows = torch.arange(len(ids), device=ids.device).repeat_interleave(self.copies)
+        self.cache.reorder(rows)
+        self.rule, self.places = padding(real[rows])
+        if self.memory is not None:
+            self.memory, (self.memory_rule, _) = self.memory[rows], padding(self.source[rows] != NOTHING)
+        return logits[rows]
+
+    def read(self, ids: Ids) -> Logits:
+        """The logits after the last of the new tokens."""
+        at = self.cache.length
+        new = None if self.places is None else self.places[:, at : at + ids.shape[1]]
+        ctx = Context(self.rule, new, self.places, at, self.memory, self.memory_rule, self.cache)
+        return self.network.head(self.run(ids.clamp(min=0), ctx)[:, -1:])[:, 0].float()
+
+
+def padding(real: Bool[Tensor, "B K"]) -> tuple[Rule, Int[Tensor, "B K"] | None]:
+    """The rule that hides padding, and the positions of all slots; nothing to hide and None when there is none."""
+    if real.all():
+        return OPEN, None
+    return OPEN & Padding(real), (real.long().cumsum(-1) - 1).clamp(min=0)

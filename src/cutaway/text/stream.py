@@ -1,0 +1,55 @@
+"""Text as it is generated, one token at a time, without ever taking anything back."""
+
+from .engine import Engine, clean
+from .pieces import Pieces
+
+
+class Stream:
+    """Decodes ids as they come: what ``put`` and ``end`` return, joined, is what decoding all of them gives.
+
+    Half a character is held back until the rest of it is there, and so is what a later token may still change."""
+
+    def __init__(self, source: Engine | Pieces, skip_special: bool = True):
+        self.source = source
+        self.skipped = source.special_ids() if skip_special else set()
+        self.bytes = source.byte_ids()
+        # Tokens whose text is out, kept because the first token of a text loses its space; and those that wait.
+        self.told: list[int] = []
+        self.waiting: list[int] = []
+        self.uncleaned = ""
+
+    def put(self, index: int) -> str:
+        """The text that is certain now and was not before."""
+        if index in self.skipped:
+            return ""
+        self.waiting.append(index)
+        if index in self.bytes:
+            return ""
+        text = self._text()
+        if not text or text.endswith("\ufffd"):
+            return ""
+        self.told, self.waiting = self.waiting, []
+        return self._cleaned(text) if self.source.cleans else text
+
+    def end(self) -> str:
+        """What was still held back."""
+        text = self._text()
+        self.told, self.waiting = self.waiting or self.told, []
+        if not self.source.cleans:
+            return text
+        rest, self.uncleaned = self.uncleaned + text, ""
+        return clean(rest)
+
+    def _text(self) -> str:
+        return self.source.raw(self.told + self.waiting)[len(self.source.raw(self.told)) :]
+
+    def _cleaned(self, text: str) -> str:
+        """What cleaning up makes of the text so far, up to a space that no later text can make a difference to.
+
+        Such a space stands behind three characters that are no space: no pattern of the clean-up spans more."""
+        self.uncleaned += text
+        for cut in range(len(self.uncleaned) - 1, 2, -1):
+            if self.uncleaned[cut] == " " and " " not in self.uncleaned[cut - 3 : cut]:
+                out, self.uncleaned = self.uncleaned[:cut], self.uncleaned[cut:]
+                return clean(out)
+        return ""
