@@ -110,9 +110,7 @@ def at_random_moments(folder: Path) -> None:
     def save_weights(version: int) -> None:
         with write_folder(folder) as new:
             write_json(new / "config.json", CONFIG | {"version": version})
-            write_tensors(
-                new, {f"{i}": torch.full((2**18,), float(version)) for i in range(4)}, shard_bytes=2**21
-            )
+            write_tensors(new, {f"{i}": torch.full((2**18,), float(version)) for i in range(4)}, shard_bytes=2**21)
 
     def loop(version: int, seconds: float) -> None:
         signal.setitimer(signal.ITIMER_REAL, seconds)

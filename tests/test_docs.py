@@ -43,7 +43,9 @@ def test_console_blocks_print_what_they_show(page: Path, tmp_path: Path) -> None
                 continue
             program, *words = shlex.split(command)
             assert program == "cutaway", f"{page.name} shows a command that no test runs: {command}"
-            done = subprocess.run([sys.executable, "-m", "cutaway.cli", *words], capture_output=True, text=True, cwd=tmp_path)
+            done = subprocess.run(
+                [sys.executable, "-m", "cutaway.cli", *words], capture_output=True, text=True, cwd=tmp_path
+            )
             assert done.returncode == 0, done.stderr
             printed = {" ".join(line.split()) for line in done.stdout.splitlines()}
             for line in filter(None, (" ".join(line.split()) for line in shown.splitlines())):

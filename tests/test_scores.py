@@ -103,9 +103,7 @@ def test_reach_is_never_too_short(mask: Mask) -> None:
 
 
 @given(bands, st.integers(0, 5), st.integers(1, 5), st.integers(0, 5), st.integers(1, 8))
-def test_within_drops_only_edges_that_cut_nothing(
-    band: Band, at: int, queries: int, start: int, keys: int
-) -> None:
+def test_within_drops_only_edges_that_cut_nothing(band: Band, at: int, queries: int, start: int, keys: int) -> None:
     rows, cols = torch.arange(at, at + queries), torch.arange(start, start + keys)
     small = band.within(at, queries, start, keys)
     assert torch.equal(
@@ -127,9 +125,7 @@ def test_left_padding_moves_what_reads_positions_and_nothing_else() -> None:
 
 def test_rules_print_themselves() -> None:
     rule = CAUSAL & Padding(KEEP) & Documents(DOCUMENT) + Slope(torch.ones(2))
-    assert (
-        repr(rule.mask) == "((Band(before=inf, after=0) & Padding(keep=[1, 5])) & Documents(document=[1, 5]))"
-    )
+    assert repr(rule.mask) == "((Band(before=inf, after=0) & Padding(keep=[1, 5])) & Documents(document=[1, 5]))"
     assert repr(rule.biases) == "(Slope(slope=[2]),)"
     assert repr(CAUSAL & window(4)) == "Band(before=3, after=0)"
     assert FULL & CAUSAL == CAUSAL

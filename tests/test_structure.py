@@ -156,11 +156,7 @@ def test_file_is_short(name):
 
 @each_module
 def test_functions_are_short(name):
-    long = {
-        f.name: lines
-        for f in functions(TREES[name])
-        if (lines := f.end_lineno - f.lineno + 1) > FUNCTION_LINES
-    }
+    long = {f.name: lines for f in functions(TREES[name]) if (lines := f.end_lineno - f.lineno + 1) > FUNCTION_LINES}
     assert not long, f"{name}: more than {FUNCTION_LINES} lines: {long}"
 
 
@@ -213,9 +209,7 @@ def test_top_level_only_defines(name):
     """Imports, definitions, named values, a docstring, and what runs as a script: nothing that acts."""
     for node in TREES[name].body:
         match node:
-            case (
-                ast.Import() | ast.ImportFrom() | ast.FunctionDef() | ast.AsyncFunctionDef() | ast.ClassDef()
-            ):
+            case ast.Import() | ast.ImportFrom() | ast.FunctionDef() | ast.AsyncFunctionDef() | ast.ClassDef():
                 continue
             case ast.Assign(targets=[target]) | ast.AnnAssign(target=target) if names_only(target):
                 continue

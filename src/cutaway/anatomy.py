@@ -143,13 +143,14 @@ def sizes(network: Network, attentions: list[Attention]) -> dict[str, str]:
     """The numbers: of the config where it has them, else of the parts."""
     c, stacks = network.config, [m for m in network.modules() if isinstance(m, Stack)]
     mlps = [m for m in network.modules() if isinstance(m, MLP)]
+    rotaries = [m for m in network.modules() if isinstance(m, Rotary)]
     numbers = {
         "vocabulary": f"{c.vocab:,}",
         "layers": " + ".join(str(len(s.order)) for s in stacks),
         "width": f"{c.width:,}",
-        "head count": each(f"{a.heads} x {a.head_dim}" + (f", {a.kv_heads} of keys" if a.kv_heads != a.heads else "") for a in attentions),
+        "head count": each(shape(a) for a in attentions),
         "hidden width": each(f"{m.up.weight.shape[0]:,}" for m in mlps),
-        "rotary base": each(f"{m.theta:,.0f} over {m.dim} of each head" for m in network.modules() if isinstance(m, Rotary)),
+        "rotary base": each(f"{r.theta:,.0f} over {r.dim} of each head" for r in rotaries),
         "position table": each(f"{m.length:,}" for m in network.modules() if isinstance(m, Learned)),
     }
     return {k: v for k, v in numbers.items() if v}
@@ -165,7 +166,14 @@ def blueprint(model: Model | Network) -> str:
     return "\n".join(f"{name:<{wide}}  {value}" for name, value in found.items())
 
 
-def differences(a: Model | Network, b: Model | Network) -> tuple[list[tuple[str, str, str]], list[tuple[str, str, str]]]:
+def shape(a: Attention) -> str:
+    return f"{a.heads} x {a.head_dim}" + (f", {a.kv_heads} of keys" if a.kv_heads != a.heads else "")
+
+
+Difference = tuple[str, str, str]
+
+
+def differences(a: Model | Network, b: Model | Network) -> tuple[list[Difference], list[Difference]]:
     """``(trait, a's, b's)`` where they differ: what distinguishes the architectures, then the sizes."""
     one, two = traits(a), traits(b)
     names = [*one, *(n for n in two if n not in one)]

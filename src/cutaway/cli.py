@@ -3,13 +3,18 @@
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 from tyro.conf import Positional, arg
 
+if TYPE_CHECKING:
+    from .model import Model
+
 Source = Annotated[str, arg(metavar="MODEL", help="a checkpoint folder or a hub name")]
-Shape = Annotated[str, arg(metavar="MODEL", help="a model type, a named size, a folder (its config is enough) or a hub name")]
+Shape = Annotated[
+    str, arg(metavar="MODEL", help="a model type, a named size, a folder (its config is enough) or a hub name")
+]
 DType = Literal["float32", "float16", "bfloat16"]
 
 
@@ -108,7 +113,8 @@ def translate(
     """Translate a text with an encoder-decoder."""
     from . import tasks
 
-    print(tasks.translate(open_model(model, None, device), text, src_lang=src_lang, tgt_lang=tgt_lang, num_beams=num_beams))
+    loaded = open_model(model, None, device)
+    print(tasks.translate(loaded, text, src_lang=src_lang, tgt_lang=tgt_lang, num_beams=num_beams))
 
 
 def embed(model: Positional[Source], texts: Positional[tuple[str, ...]], /, *, device: str | None = None) -> None:
@@ -151,7 +157,7 @@ def check(model: Positional[Source], /, *, device: str | None = None) -> int:
     return 1 if broken else 0
 
 
-def open_model(source: str, dtype: str | None, device: str | None):  # noqa: ANN201 (the class is imported late)
+def open_model(source: str, dtype: str | None, device: str | None) -> "Model":
     """Load a model, with a dtype by its name."""
     import torch
 

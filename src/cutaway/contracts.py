@@ -1,4 +1,4 @@
-"""Contracts that every Transformer keeps, tried on the model at hand: leaks, padding, batches, cache, packing, kernels."""
+"""Contracts that every Transformer keeps, tried on the model at hand: no leaks, padding, batches, cache, packing."""
 
 import tempfile
 from collections.abc import Callable, Iterator
@@ -46,7 +46,7 @@ class Subject:
         self.limit = TOLERANCE.get(model.dtype, 1e-4)
         self.random = torch.Generator().manual_seed(0)
 
-    def ids(self, *lengths: int) -> list[Int[Tensor, "N"]]:
+    def ids(self, *lengths: int) -> list[Int[Tensor, " N"]]:
         """Rows of distinct ids, as far as the vocabulary goes; never padding."""
         rows = []
         for n in lengths:
@@ -133,8 +133,8 @@ def padding(side: str) -> Callable[[Subject], float | None]:
         worst = []
         for i, row in enumerate(rows):
             alone = main(s.call(row[None], None, target[i : i + 1]))[0]
-            mine = whole[i][mask[i].bool()] if whole.ndim > 1 and not s.halves and whole[i].shape[:1] == mask[i].shape else whole[i]
-            worst.append(gap(mine, alone))
+            per_token = not s.halves and whole[i].shape[:1] == mask[i].shape
+            worst.append(gap(whole[i][mask[i].bool()] if per_token else whole[i], alone))
         return max(worst)
 
     return contract
@@ -222,8 +222,8 @@ def trained(s: Subject) -> float:
         grads = torch.autograd.grad(loss, list(parameters.values()), allow_unused=True)
     # a key's bias without rotary positions moves all scores of a row alike, so its gradient is 0 but for rounding
     idle = {f"{n}.k.bias" for n, m in s.model.network.named_modules() if isinstance(m, Attention) and m.rotary is None}
-    lost = [g is None or not g.isfinite().all() or (n not in idle and not g.any()) for n, g in zip(parameters, grads, strict=True)]
-    return float(sum(map(bool, lost)))
+    useless = lambda name, grad: grad is None or not grad.isfinite().all() or (name not in idle and not grad.any())
+    return float(sum(bool(useless(*pair)) for pair in zip(parameters, grads, strict=True)))
 
 
 def finite(s: Subject) -> float:
@@ -235,8 +235,8 @@ def finite(s: Subject) -> float:
 CONTRACTS: list[tuple[str, Callable[[Subject], float | None], bool, str]] = [
     ("weights are finite", finite, True, "the checkpoint: NaN or infinite weights"),
     ("nothing leaks from the future", future, True, "stack.mask, and anything that mixes tokens outside attention"),
-    ("right padding changes nothing", padding("right"), False, "whether every attention uses ctx.rule (the padding mask)"),
-    ("left padding changes nothing", padding("left"), False, "positions: they must come from ctx.positions, not from slots"),
+    ("right padding changes nothing", padding("right"), False, "whether every attention uses ctx.rule, the padding"),
+    ("left padding changes nothing", padding("left"), False, "positions: they come from ctx.places, not from slots"),
     ("batch mates change nothing", mates, False, "anything computed over the batch axis; dropout that is on in eval"),
     ("cached equals uncached", cached(*[1] * LENGTH), False, "ctx.at in positions, and what cache.put is given"),
     ("also several tokens at once", cached(5, 4, 3), False, "the mask of a chunk: queries start at slot ctx.at, not 0"),

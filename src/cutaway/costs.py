@@ -1,4 +1,4 @@
-"""What a model costs: parameters by part, operations per token, cache per token. Counted on shapes, no weights needed."""
+"""What a model costs: parameters by part, operations per token, cache per token. Counted on shapes."""
 
 from collections import Counter
 from dataclasses import dataclass
@@ -46,7 +46,8 @@ class Count:
     def __str__(self) -> str:
         rows = [(part, f"{n:,}", f"{n / self.total:.1%}") for part, n in self.parameters.items()]
         rows += [("all parameters", f"{self.total:,}", "")]
-        rows += [("used by a token", f"{self.active:,}", f"{self.active / self.total:.1%}")] if self.active != self.total else []
+        if self.active != self.total:
+            rows += [("used by a token", f"{self.active:,}", f"{self.active / self.total:.1%}")]
         rows += [
             ("FLOPs per token", f"{self.flops:,}", f"+ {self.flops_per_key:,} per key"),
             ("cache per token", f"{self.cache_bytes():,} bytes", "in 16 bits"),
@@ -96,7 +97,9 @@ def runs(module: nn.Module, times: float) -> Counter[nn.Module]:
     """How often each module runs for one token: stacks may repeat blocks, routers pick experts."""
     found: Counter[nn.Module] = Counter({module: times})  # type: ignore[dict-item]
     for child in module.children():
-        share = times * module.top / len(module.experts) if isinstance(module, MixtureOfExperts) and child is module.experts else times
+        share = times
+        if isinstance(module, MixtureOfExperts) and child is module.experts:
+            share = times * module.top / len(module.experts)
         if isinstance(module, Stack) and child is module.blocks:
             for i, block in enumerate(module.blocks):
                 found += runs(block, times * module.order.count(i))

@@ -16,9 +16,7 @@ from .parts import Network, Unembed
 from .text import Tokenizer
 
 
-def load(
-    source: str | Path, *, dtype: torch.dtype | None = None, device: str | torch.device | None = None
-) -> Model:
+def load(source: str | Path, *, dtype: torch.dtype | None = None, device: str | torch.device | None = None) -> Model:
     """A model from a checkpoint folder or a hub name, ready to run (in eval mode).
 
     Weights are memory-mapped and keep their dtype unless ``dtype`` says otherwise. No code of a checkpoint is ever
@@ -67,22 +65,16 @@ def fill(network: Network, ours: Mapping[str, Tensor]) -> None:
     given = dict(ours)
     for copy, original in ties(network).items():
         if copy in given and not torch.equal(given.pop(copy), given[original]):
-            raise ValueError(
-                f"the config ties {copy} to {original}, but the checkpoint holds two different tensors"
-            )
+            raise ValueError(f"the config ties {copy} to {original}, but the checkpoint holds two different tensors")
     if missing := sorted(expected.keys() - given.keys()):
         raise KeyError(f"{some(missing)} missing from the checkpoint")
     if left := sorted(given.keys() - expected.keys()):
         raise KeyError(f"{some(left)} in the checkpoint, which this architecture has no place for")
     wrong = [
-        f"{n} is {list(t.shape)}, not {list(expected[n])}"
-        for n, t in given.items()
-        if tuple(t.shape) != expected[n]
+        f"{n} is {list(t.shape)}, not {list(expected[n])}" for n, t in given.items() if tuple(t.shape) != expected[n]
     ]
     if wrong:
-        raise ValueError(
-            f"shapes do not fit the config: {'; '.join(wrong[:5])}" + (" ..." if wrong[5:] else "")
-        )
+        raise ValueError(f"shapes do not fit the config: {'; '.join(wrong[:5])}" + (" ..." if wrong[5:] else ""))
     network.load_state_dict(given, assign=True)
 
 
@@ -124,8 +116,7 @@ def build(name: str, size: str | None = None, **config: Any) -> Model:
         if key not in known:
             near = difflib.get_close_matches(key, known, 1)
             raise TypeError(
-                f"{name} has no {key!r}"
-                + (f"; did you mean {near[0]}?" if near else f"; it has: {', '.join(known)}")
+                f"{name} has no {key!r}" + (f"; did you mean {near[0]}?" if near else f"; it has: {', '.join(known)}")
             )
     if size is not None and size not in form.sizes:
         raise ValueError(f"{model_type} has no size {size!r}; it has: {', '.join(form.sizes) or 'none by name'}")

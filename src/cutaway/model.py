@@ -127,8 +127,8 @@ class Model(nn.Module):
         decoder_attention_mask: Tensor | None = None,
         encoder_hidden: Float[Tensor, "B N D"] | None = None,
         labels: Tensor | None = None,
-        start_positions: Int[Tensor, "B"] | None = None,
-        end_positions: Int[Tensor, "B"] | None = None,
+        start_positions: Int[Tensor, " B"] | None = None,
+        end_positions: Int[Tensor, " B"] | None = None,
         cache: Cache | None = None,
         **unknown: object,
     ) -> Output:
@@ -242,15 +242,19 @@ class Model(nn.Module):
         elif self.config.head == "sequence":
             out.logits = head(self.summary(hidden, ids, mask))
             out.loss = None if labels is None else self.sequence_loss(out.logits, labels)
+        elif self.config.head == "replaced":
+            out.logits = head(hidden).squeeze(-1)
+            if labels is not None:
+                real = labels != IGNORED if mask is None else (labels != IGNORED) & mask.bool()
+                scores, wanted = out.logits[real].float(), labels[real].float()
+                total = F.binary_cross_entropy_with_logits(scores, wanted, reduction="sum")
+                out.loss = total / real.sum().clamp(min=1)
         else:
             out.logits = head(hidden)
-            if labels is not None:
-                shift = self.kind == "decoder"
-                out.loss = (
-                    cross_entropy(out.logits[:, :-1], labels[:, 1:])
-                    if shift
-                    else cross_entropy(out.logits, labels)
-                )
+            if labels is not None and self.kind == "decoder":
+                out.loss = cross_entropy(out.logits[:, :-1], labels[:, 1:])
+            elif labels is not None:
+                out.loss = cross_entropy(out.logits, labels)
         return out
 
     def summary(self, hidden: Tensor, ids: Tensor, mask: Tensor | None) -> Float[Tensor, "B D"]:
@@ -261,11 +265,7 @@ class Model(nn.Module):
                 raise ValueError("every sequence needs an end token: its hidden state is what is classified")
             slot = ids.shape[1] - 1 - ends.flip(-1).argmax(-1)
         else:
-            slot = (
-                torch.zeros(len(ids), dtype=torch.long, device=ids.device)
-                if mask is None
-                else mask.long().argmax(-1)
-            )
+            slot = (torch.ones_like(ids) if mask is None else mask.long()).argmax(-1)
         return hidden[torch.arange(len(hidden), device=hidden.device), slot]
 
     def sequence_loss(self, logits: Tensor, labels: Tensor) -> Float[Tensor, ""]:

@@ -18,7 +18,7 @@ HOLE = re.compile(r"\{(\w+)(?::([^}]*))?\}")
 MANY = re.compile(r"\{(\w+(?:,\w+)+)\}")
 
 
-# ---- tensors -------------------------------------------------------------------------------------------------
+# ---- tensors -----------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -69,11 +69,7 @@ class Row:
     def parts(self) -> list[str]:
         """Brace expansion: the templates of each of our tensors, in order."""
         m = MANY.search(self.ours)
-        return (
-            [self.ours]
-            if not m
-            else [self.ours[: m.start()] + w + self.ours[m.end() :] for w in m[1].split(",")]
-        )
+        return [self.ours] if not m else [self.ours[: m.start()] + w + self.ours[m.end() :] for w in m[1].split(",")]
 
     def match(self, template: str, name: str) -> dict[str, str] | None:
         """The values of the holes if ``name`` fits ``template``, one of this row's."""
@@ -106,9 +102,7 @@ def load(rows: Sequence[Row], theirs: Mapping[str, Tensor], ignore: Sequence[str
     ours: dict[str, Tensor] = {}
     unknown = []
     for name in theirs:
-        hits = [
-            (row, m) for row in rows for t in (row.theirs, *row.also) if (m := row.match(t, name)) is not None
-        ]
+        hits = [(row, m) for row in rows for t in (row.theirs, *row.also) if (m := row.match(t, name)) is not None]
         if len(hits) > 1:
             raise KeyError(f"tensor {name} fits {len(hits)} rows: {', '.join(r.theirs for r, _ in hits)}")
         if hits:
@@ -146,11 +140,22 @@ def some(names: Sequence[str], most: int = 5) -> str:
     return f"{len(names)} tensor{'s' * (len(names) != 1)} ({shown})"
 
 
-# ---- configurations ------------------------------------------------------------------------------------------
+# ---- configurations ----------------------------------------------------------------------------
 
 # Keys that do not change what the network computes: kept, and written back as they came.
 KEPT = frozenset(
-    ["_name_or_path", "_num_labels", "architectures", "auto_map", "bad_words_ids", "begin_suppress_tokens", "bos_token_id", "chunk_size_feed_forward", "cls_token_id", "decoder_bos_token_id", "decoder_start_token_id", "diversity_penalty", "do_sample", "dtype", "early_stopping", "encoder_no_repeat_ngram_size", "eos_token_id", "exponential_decay_length_penalty", "finetuning_task", "forced_bos_token_id", "forced_eos_token_id", "gradient_checkpointing", "id2label", "is_encoder_decoder", "label2id", "length_penalty", "mask_token_id", "max_length", "min_length", "model_type", "name_or_path", "no_repeat_ngram_size", "num_beam_groups", "num_beams", "num_labels", "num_return_sequences", "output_attentions", "output_hidden_states", "output_past", "output_scores", "pad_token_id", "prefix", "problem_type", "remove_invalid_values", "repetition_penalty", "return_dict", "return_dict_in_generate", "sep_token_id", "suppress_tokens", "task_specific_params", "temperature", "tf_legacy_loss", "tokenizer_class", "top_k", "top_p", "torch_dtype", "torchscript", "transformers_version", "typical_p", "unk_token_id", "use_bfloat16", "use_cache"]
+    """
+    _name_or_path _num_labels architectures auto_map bad_words_ids begin_suppress_tokens bos_token_id
+    chunk_size_feed_forward cls_token_id decoder_bos_token_id decoder_start_token_id diversity_penalty do_sample
+    dtype early_stopping encoder_no_repeat_ngram_size eos_token_id exponential_decay_length_penalty
+    finetuning_task forced_bos_token_id forced_eos_token_id gradient_checkpointing id2label is_encoder_decoder
+    label2id length_penalty mask_token_id max_length min_length model_type name_or_path no_repeat_ngram_size
+    num_beam_groups num_beams num_labels num_return_sequences output_attentions output_hidden_states output_past
+    output_scores pad_token_id prefix problem_type remove_invalid_values repetition_penalty return_dict
+    return_dict_in_generate sep_token_id suppress_tokens task_specific_params temperature tf_legacy_loss
+    tokenizer_class top_k top_p torch_dtype torchscript transformers_version typical_p unk_token_id use_bfloat16
+    use_cache
+    """.split()  # noqa: SIM905 (a table of words reads better than one of quotes)
 )
 # Keys that would change it, in any family, were they anything else.
 OFF: dict[str, Any] = dict(
@@ -210,9 +215,7 @@ class Format:
         given = {**self.defaults, **theirs}
         fixed = {**OFF, **self.fixed}
         known = self.fields.keys() | {k for group in self.groups for k in group.keys}
-        wrong = {
-            k: given[k] for k, v in fixed.items() if k in given and k not in known and not fits(given[k], v)
-        }
+        wrong = {k: given[k] for k, v in fixed.items() if k in given and k not in known and not fits(given[k], v)}
         odd = {k: v for k, v in given.items() if v is not None and k not in known | fixed.keys() | KEPT}
         if wrong or odd:
             said = [f"{k} = {v!r} (only {only(fixed[k])} is built)" for k, v in wrong.items()]
@@ -231,9 +234,7 @@ class Format:
         """The head that their ``architectures`` ask for, and its number of labels."""
         name = (theirs.get("architectures") or list(self.heads))[0]
         if name not in self.heads:
-            raise ValueError(
-                f"architecture {name!r} is not built; this model type has: {', '.join(self.heads)}"
-            )
+            raise ValueError(f"architecture {name!r} is not built; this model type has: {', '.join(self.heads)}")
         head = self.heads[name]
         if head not in ("sequence", "token"):
             return {"head": head}

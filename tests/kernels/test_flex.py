@@ -20,9 +20,7 @@ def test_flex_is_eager(name: str, at: int, queries: int, start: int) -> None:
     rule = rules()[name]
     q, k, v = inputs()
     q, k, v = q[:, :, at : at + queries], k[:, :, start:], v[:, :, start:]
-    assert torch.allclose(
-        flex(q, k, v, rule, 0.25, at, start), eager(q, k, v, rule, 0.25, at, start), atol=2e-6
-    )
+    assert torch.allclose(flex(q, k, v, rule, 0.25, at, start), eager(q, k, v, rule, 0.25, at, start), atol=2e-6)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64])

@@ -89,10 +89,7 @@ def test_gradients_agree(name: str) -> None:
 def test_gradients_reach_learned_biases() -> None:
     table = torch.randn(2 * N, H, requires_grad=True)
     rule = CAUSAL + Table(table, lambda d: d + N)
-    grads = [
-        torch.autograd.grad(kernel(*inputs(), rule, 0.25).square().sum(), table)[0]
-        for kernel in (eager, sdpa)
-    ]
+    grads = [torch.autograd.grad(kernel(*inputs(), rule, 0.25).square().sum(), table)[0] for kernel in (eager, sdpa)]
     assert grads[0].abs().sum() > 0
     assert torch.allclose(*grads, atol=1e-5)
 
@@ -141,9 +138,7 @@ def test_flags_are_used_where_they_can_say_it(monkeypatch: pytest.MonkeyPatch) -
     told = []
     real = torch.nn.functional.scaled_dot_product_attention
 
-    def spy(
-        q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, p: float, causal: bool, **more: object
-    ) -> Tensor:
+    def spy(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, p: float, causal: bool, **more: object) -> Tensor:
         told.append((mask is not None, causal))
         return real(q, k, v, mask, p, causal, **more)  # type: ignore[arg-type]
 

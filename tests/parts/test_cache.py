@@ -9,7 +9,9 @@ from cutaway.parts import Attention, Cache, Context
 from cutaway.scores import CAUSAL, INF, as_rule, window
 
 
-@given(st.lists(st.integers(1, 9), min_size=1, max_size=12), st.one_of(st.integers(0, 6), st.just(INF)), st.integers(0, 9))
+@given(
+    st.lists(st.integers(1, 9), min_size=1, max_size=12), st.one_of(st.integers(0, 6), st.just(INF)), st.integers(0, 9)
+)
 def test_it_returns_every_slot_within_reach(steps: list[int], reach: float, capacity: int) -> None:
     cache, at = Cache(capacity), 0
     every = torch.arange(float(sum(steps))).view(1, 1, -1, 1).expand(2, 3, -1, 4)

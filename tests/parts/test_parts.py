@@ -159,11 +159,15 @@ def test_masked_lm_head() -> None:
     head = MaskedLM(8, lambda w: LayerNorm(w), Unembed(6, 11, bias=True), "gelu", inner=6)
     head.unembed.weight.data.normal_()
     x = torch.randn(2, 3, 8)
-    assert torch.allclose(head(x), head.norm(F.gelu(head.dense(x))) @ head.unembed.weight.T + head.unembed.bias, atol=1e-6)
+    assert torch.allclose(
+        head(x), head.norm(F.gelu(head.dense(x))) @ head.unembed.weight.T + head.unembed.bias, atol=1e-6
+    )
 
 
 def test_initialisation() -> None:
-    block = Block(attention=PreNorm(nn.LayerNorm(256), Attention(256, 4)), mlp=PreNorm(nn.LayerNorm(256), MLP(256, 512)))
+    block = Block(
+        attention=PreNorm(nn.LayerNorm(256), Attention(256, 4)), mlp=PreNorm(nn.LayerNorm(256), MLP(256, 512))
+    )
     initialise(block, 0.02)
     scale_outputs(block, 0.5)
     assert block.attention.sublayer.q.weight.std().item() == pytest.approx(0.02, rel=0.05)

@@ -9,11 +9,15 @@ from ..parts import Network
 
 # model_type of a published config -> the file that holds it
 MODEL_TYPES = {
+    "albert": "albert",
     "bert": "bert",
     "roberta": "bert",
     "xlm-roberta": "bert",
+    "distilbert": "distilbert",
+    "electra": "electra",
     "gpt2": "gpt2",
     "openai-gpt": "gpt2",
+    "gpt_neo": "gpt_neo",
     "llama": "llama",
     "mistral": "llama",
     "mixtral": "llama",

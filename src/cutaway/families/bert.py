@@ -29,9 +29,7 @@ class Config:
     dropout: float = 0.1
     attention_dropout: float = 0.1
     classifier_dropout: float | None = None  # None: as the others
-    own_pooler: bool = (
-        False  # RoBERTa: the classifier does not use the base's, and has dropout before its own
-    )
+    own_pooler: bool = False  # RoBERTa: the classifier does not use the base's, and has dropout before its own
     std: float = 0.02
     labels: int = 2
     head: str = "masked_lm"
@@ -56,9 +54,7 @@ class BERT(Network):
             c.head,
             base=lambda: Pooler(c.width),
             masked_lm=lambda: MaskedLM(c.width, lambda _: norm(), unembed(), c.head_act or c.act),
-            sequence=lambda: Classifier(
-                c.width, c.labels, Pooler(c.width, dropout=drop * c.own_pooler), drop
-            ),
+            sequence=lambda: Classifier(c.width, c.labels, Pooler(c.width, dropout=drop * c.own_pooler), drop),
             token=lambda: Classifier(c.width, c.labels, dropout=drop),
             question=lambda: Classifier(c.width, 2),
         )

@@ -1,6 +1,6 @@
 """What LLaMA, Gemma and their kin write alike: class names, config keys, tensor names."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from ..names import Field, Format, Group, Row, chunks, thirds
@@ -18,18 +18,18 @@ def published(
     name: str,
     rows: Callable[[Any], list[Row]],
     *groups: Group,
-    fields: dict[str, str | Field],
-    fixed: dict[str, Any],
+    fields: Mapping[str, str | Field],
+    fixed: Mapping[str, Any] | None = None,
     **defaults: Any,
 ) -> Format:
     """The format of the model type whose classes are called ``name``; ``defaults`` are its keys."""
     return Format(
         rows,
         {f"{name}ForCausalLM": "lm", f"{name}Model": "base"},
-        FIELDS | fields,
+        {**FIELDS, **fields},
         lambda c: [Row("lm_head.weight", "head.weight")],
         "model.",
-        fixed,
+        fixed or {},
         defaults,
         (HEAD_DIM, *groups),
         ignore=(r".*rotary_emb\.inv_freq",),
@@ -40,7 +40,7 @@ THEIRS, ATTENTION, MLP = "layers.{i}", "stack.blocks.{i}.attention", "stack.bloc
 
 
 def frame(attention: str, mlp: str) -> list[Row]:
-    """Everything but what reads the residual stream; ``attention`` and ``mlp`` are their names of the norms there."""
+    """Everything but what reads the residual stream; ``attention`` and ``mlp`` name the norms there."""
     return [
         Row("embed_tokens.weight", "embed.weight"),
         Row(f"{THEIRS}.{attention}_layernorm.weight", f"{ATTENTION}.norm.weight"),
@@ -52,10 +52,11 @@ def frame(attention: str, mlp: str) -> list[Row]:
 
 
 def projections(normed: bool = False) -> list[Row]:
-    """What reads the residual stream, one tensor each; ``normed`` if q and k go through a norm as a whole."""
-    linear = ".0" if normed else ""
+    """What reads the residual stream, one tensor each; ``normed``: q and k have a norm on the whole, not by head."""
+    linear, norm = (".0", ".1") if normed else ("", "_norm")
     return [
         Row(f"{THEIRS}.self_attn.{{x:q|k}}_proj.{{p}}", f"{ATTENTION}.sublayer.{{x}}{linear}.{{p}}"),
+        Row(f"{THEIRS}.self_attn.{{x:q|k}}_norm.weight", f"{ATTENTION}.sublayer.{{x}}{norm}.weight"),
         Row(f"{THEIRS}.self_attn.v_proj.{{p}}", f"{ATTENTION}.sublayer.v.{{p}}"),
         Row(f"{THEIRS}.mlp.{{x:gate|up}}_proj.{{p}}", f"{MLP}.sublayer.{{x}}.{{p}}"),
     ]
@@ -68,3 +69,11 @@ def fused(heads: int, kv_heads: int, head_dim: int) -> list[Row]:
         Row(f"{THEIRS}.self_attn.qkv_proj.{{p}}", f"{ATTENTION}.sublayer.{{q,k,v}}.{{p}}", qkv),
         Row(f"{THEIRS}.mlp.gate_up_proj.{{p}}", f"{MLP}.sublayer.{{gate,up}}.{{p}}", thirds(2)),
     ]
+
+
+def experts() -> list[Row]:
+    """Mixtral's experts, and what chooses among them."""
+    theirs, ours = f"{THEIRS}.block_sparse_moe", f"{MLP}.sublayer"
+    names = dict(w1="gate", w2="down", w3="up")
+    each = [Row(f"{theirs}.experts.{{j}}.{a}.weight", f"{ours}.experts.{{j}}.{b}.weight") for a, b in names.items()]
+    return [Row(f"{theirs}.gate.weight", f"{ours}.router.weight"), *each]

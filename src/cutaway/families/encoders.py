@@ -14,11 +14,14 @@ FIELDS: dict[str, str | Field] = dict(
     layer_norm_eps="eps", hidden_dropout_prob="dropout", attention_probs_dropout_prob="attention_dropout",
     initializer_range="std",
 )  # fmt: skip
-FIXED: dict[str, Any] = dict(tie_word_embeddings=True, position_embedding_type=("absolute",))
+ABSOLUTE: dict[str, Any] = {"position_embedding_type": ("absolute",)}
+FIXED = ABSOLUTE | {"tie_word_embeddings": True}
 # Tensors that may lie beside what was asked for: buffers, poolers, heads of pretraining.
 BUFFERS = r"(\w+\.)?embeddings\.(position_ids|token_type_ids)"
 POOLER = r"(\w+\.)?pooler\.(dense\.)?(weight|bias)"
-CLS = r"cls\.(predictions|seq_relationship)\.((transform\.dense|transform\.LayerNorm|decoder)\.)?(weight|bias|gamma|beta)"
+CLS = (
+    r"cls\.(predictions|seq_relationship)\.((transform\.dense|transform\.LayerNorm|decoder)\.)?(weight|bias|gamma|beta)"
+)
 
 
 def classes(name: str, **more: str) -> dict[str, str]:
@@ -81,7 +84,5 @@ def cls_rows(c: Any) -> list[Row]:
     """BERT's heads: the masked LM's stands under ``cls``, the others are one linear layer."""
     if c.head == "masked_lm":
         cls = "cls.predictions"
-        return masked_lm_rows(
-            f"{cls}.transform.dense", f"{cls}.transform.LayerNorm", f"{cls}.decoder", f"{cls}.bias"
-        )
+        return masked_lm_rows(f"{cls}.transform.dense", f"{cls}.transform.LayerNorm", f"{cls}.decoder", f"{cls}.bias")
     return [Row("qa_outputs.{p}" if c.head == "question" else "classifier.{p}", "head.linear.{p}")]

@@ -9,8 +9,20 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from ..names import Row
-from ..parts import Attention, Block, Context, GatedMLP, Network, PreNorm, RMSNorm, Rotary, SandwichNorm, Scaling
-from ..parts import Stack, Unembed
+from ..parts import (
+    Attention,
+    Block,
+    Context,
+    GatedMLP,
+    Network,
+    PreNorm,
+    RMSNorm,
+    Rotary,
+    SandwichNorm,
+    Scaling,
+    Stack,
+    Unembed,
+)
 from . import windows
 from .decoders import ATTENTION, BIAS, MLP, THEIRS, frame, projections, published
 from .keys import always

@@ -1,7 +1,7 @@
 """GPT, GPT-2 (Radford et al., 2018, 2019), GPT-3 (Brown et al., 2020): learned positions, tanh GELU.
 
-GPT is post-norm, the others pre-norm. Half of GPT-3's layers see a band only, of unpublished width: here all see
-everything, until ``model.stack.mask = [CAUSAL, window(256)] * 48``. Checkpoints keep Linears transposed."""
+GPT is post-norm, the others pre-norm. In GPT-3 every other layer sees a band only, of unpublished width; here
+all see all, but for ``model.stack.mask = [CAUSAL, window(256)] * 48``. Checkpoints hold Linears transposed."""
 
 from dataclasses import dataclass
 

@@ -9,12 +9,25 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from ..names import Row
-from ..parts import Attention, Block, Context, GatedMLP, MixtureOfExperts, Network, OutputNorm, PreNorm
-from ..parts import RMSNorm, Rotary, Scaling, Stack, Unembed
+from ..parts import (
+    Attention,
+    Block,
+    Context,
+    GatedMLP,
+    MixtureOfExperts,
+    Network,
+    OutputNorm,
+    PreNorm,
+    RMSNorm,
+    Rotary,
+    Scaling,
+    Stack,
+    Unembed,
+)
 from . import windows
-from .decoders import ATTENTION, BIAS, MLP, THEIRS, frame, fused, projections, published
+from .decoders import BIAS, experts, frame, fused, projections, published
 from .keys import ACT, always
-from .rope import PARTIAL_ROPE, ROPE
+from .rope import ORIGINAL, PARTIAL_ROPE, ROPE
 
 RESIDUAL = {"pre": PreNorm, "output": OutputNorm}
 
@@ -54,11 +67,12 @@ class LLaMA(Network):
     def __init__(self, c: Config):
         super().__init__(c)
         step = lambda sublayer: RESIDUAL[c.residual](RMSNorm(c.width, c.eps), sublayer, c.dropout)
-        expert = lambda: GatedMLP(c.width, c.hidden, c.act, c.mlp_bias)
-        mlp = lambda: MixtureOfExperts(c.width, [expert() for _ in range(c.experts)], c.top) if c.experts else expert()
+        feed = lambda: GatedMLP(c.width, c.hidden, c.act, c.mlp_bias)
+        mix = lambda: MixtureOfExperts(c.width, [feed() for _ in range(c.experts)], c.top)
+        block = lambda: Block(attention=step(attention(c)), mlp=step(mix() if c.experts else feed()))
         self.embed = nn.Embedding(c.vocab, c.width)
-        blocks = [Block(attention=step(attention(c)), mlp=step(mlp())) for _ in range(c.depth)]
-        self.stack = Stack(blocks, RMSNorm(c.width, c.eps), windows.causal(c.windows, c.depth))
+        blocks, masks = [block() for _ in range(c.depth)], windows.causal(c.windows, c.depth)
+        self.stack = Stack(blocks, RMSNorm(c.width, c.eps), masks)
         self.head = Unembed(c.width, c.vocab, tied=self.embed if c.tied else None) if c.head == "lm" else None
 
     def forward(self, ids: Int[Tensor, "B N"], ctx: Context | None = None) -> Float[Tensor, "B N D"]:
@@ -73,49 +87,44 @@ def attention(c: Config) -> Attention:
         norm=norm if c.qk_norm == "head" else None, rotary=Rotary(turned, c.theta, c.scaling),
     )  # fmt: skip
     if c.qk_norm == "whole":
-        attend.q, attend.k = (nn.Sequential(linear, norm(linear.out_features)) for linear in (attend.q, attend.k))
+        attend.q, attend.k = (nn.Sequential(part, norm(part.out_features)) for part in (attend.q, attend.k))
     return attend
 
 
 def rows(c: Config) -> list[Row]:
     norms = ("input", "post_attention") if c.residual == "pre" else ("post_attention", "post_feedforward")
-    norm, moe = ".1" if c.qk_norm == "whole" else "_norm", f"{THEIRS}.block_sparse_moe"
-    return [
-        *frame(*norms),
-        *projections(c.qk_norm == "whole"),
-        Row(f"{THEIRS}.self_attn.{{x:q|k}}_norm.weight", f"{ATTENTION}.sublayer.{{x}}{norm}.weight"),
-        Row(f"{moe}.gate.weight", f"{MLP}.sublayer.router.weight"),
-        Row(f"{moe}.experts.{{j}}.w1.weight", f"{MLP}.sublayer.experts.{{j}}.gate.weight"),
-        Row(f"{moe}.experts.{{j}}.w2.weight", f"{MLP}.sublayer.experts.{{j}}.down.weight"),
-        Row(f"{moe}.experts.{{j}}.w3.weight", f"{MLP}.sublayer.experts.{{j}}.up.weight"),
-    ]
+    return [*frame(*norms), *projections(c.qk_norm == "whole"), *experts()]
 
 
 def fused_rows(c: Config) -> list[Row]:
-    return frame("input", "post_attention") + fused(c.heads, c.kv_heads or c.heads, c.head_dim or c.width // c.heads)
+    sizes = c.heads, c.kv_heads or c.heads, c.head_dim or c.width // c.heads
+    return [*frame("input", "post_attention"), *fused(*sizes)]
 
 
+FIELDS = {"hidden_act": ACT}
+UNBIASED = dict(attention_bias=(False,), mlp_bias=(False,), lm_head_bias=(False,))
 MISTRAL = dict(intermediate_size=14_336, num_key_value_heads=8, max_position_embeddings=131_072)
 QWEN = dict(
     vocab_size=151_936, num_hidden_layers=32, intermediate_size=22_016, num_key_value_heads=32,
     max_position_embeddings=32_768, use_sliding_window=False, sliding_window=4096, max_window_layers=28,
+    fixed=dict(max_window_layers=..., use_mrope=(False,)),
 )  # fmt: skip
-UNBIASED = dict(attention_bias=(False,), mlp_bias=(False,), lm_head_bias=(False,))
-ACTS = {"hidden_act": ACT}
 FORMATS = {
-    "llama": published("Llama", rows, ROPE, fields=ACTS | BIAS | {"mlp_bias": "mlp_bias"},
+    "llama": published("Llama", rows, ROPE, fields=FIELDS | BIAS | {"mlp_bias": "mlp_bias"},
         fixed=dict(pretraining_tp=..., max_sequence_length=...), max_position_embeddings=2048),
-    "mistral": published("Mistral", rows, ROPE, windows.SAME, fields=ACTS, fixed=UNBIASED, **MISTRAL, sliding_window=4096),
+    "mistral": published("Mistral", rows, ROPE, windows.SAME, fields=FIELDS, fixed=UNBIASED,
+        sliding_window=4096, **MISTRAL),
     "mixtral": published("Mixtral", rows, ROPE, windows.SAME,
-        fields=ACTS | dict(num_local_experts="experts", num_experts_per_tok="top"),
+        fields=FIELDS | dict(num_local_experts="experts", num_experts_per_tok="top"),
         fixed=UNBIASED | dict(output_router_logits=False, router_jitter_noise=0.0, router_aux_loss_coef=...),
-        **MISTRAL, rope_theta=1e6, rms_norm_eps=1e-5, num_local_experts=8),
-    "qwen2": published("Qwen2", rows, ROPE, windows.LATE, always(bias="qkv"), fields=ACTS, fixed=dict(use_mrope=(False,)), **QWEN),
-    "qwen3": published("Qwen3", rows, ROPE, windows.LATE, always(qk_norm="head"), fields=ACTS | BIAS, fixed={}, **QWEN, head_dim=128),
-    "phi3": published("Phi3", fused_rows, PARTIAL_ROPE, windows.SAME, fields=ACTS | {"resid_pdrop": "dropout"},
-        fixed=UNBIASED | dict(embd_pdrop=0.0), vocab_size=32_064, hidden_size=3072, intermediate_size=8192, rms_norm_eps=1e-5,
-        max_position_embeddings=4096, original_max_position_embeddings=4096),
-    "olmo2": published("Olmo2", rows, ROPE, always(residual="output", qk_norm="whole"), fields=ACTS | BIAS, fixed={},
+        rope_theta=1e6, rms_norm_eps=1e-5, num_local_experts=8, **MISTRAL),
+    "qwen2": published("Qwen2", rows, ROPE, windows.SWITCHED, always(bias="qkv"), fields=FIELDS, **QWEN),
+    "qwen3": published("Qwen3", rows, ROPE, windows.SWITCHED, always(qk_norm="head"), fields=FIELDS | BIAS,
+        head_dim=128, **QWEN),
+    "phi3": published("Phi3", fused_rows, PARTIAL_ROPE, windows.SAME, fields=FIELDS | {"resid_pdrop": "dropout"},
+        fixed=UNBIASED | {"embd_pdrop": 0.0, ORIGINAL: ...}, vocab_size=32_064, hidden_size=3072, rms_norm_eps=1e-5,
+        intermediate_size=8192, max_position_embeddings=4096, original_max_position_embeddings=4096),
+    "olmo2": published("Olmo2", rows, ROPE, always(residual="output", qk_norm="whole"), fields=FIELDS | BIAS,
         vocab_size=50_304, max_position_embeddings=2048, rms_norm_eps=1e-5),
 }  # fmt: skip
 NETWORK = LLaMA

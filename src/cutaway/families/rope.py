@@ -6,7 +6,9 @@ from ..names import Group
 from ..parts import Scaling
 
 ORIGINAL = "original_max_position_embeddings"
-ROPE_KEYS = ("rope_theta", "rope_scaling", "rope_parameters", "partial_rotary_factor", "max_position_embeddings", ORIGINAL)  # fmt: skip
+ROPE_KEYS = (
+    "rope_theta", "rope_scaling", "rope_parameters", "partial_rotary_factor", "max_position_embeddings", ORIGINAL,
+)  # fmt: skip
 # theirs -> Scaling's
 SCALING = dict(
     factor="factor", original_max_position_embeddings="original", attention_factor="attention", beta_fast="fast",
@@ -16,7 +18,8 @@ SCALING = dict(
 # What each kind must be told, and what it may be told.
 NEEDS = dict(
     default=(), linear=("factor",), dynamic=("factor",), yarn=("factor", ORIGINAL),
-    llama3=("factor", ORIGINAL, "low_freq_factor", "high_freq_factor"), longrope=(ORIGINAL, "short_factor", "long_factor"),
+    llama3=("factor", ORIGINAL, "low_freq_factor", "high_freq_factor"),
+    longrope=(ORIGINAL, "short_factor", "long_factor"),
 )  # fmt: skip
 TAKES = dict(
     yarn=("attention_factor", "beta_fast", "beta_slow", "truncate", "mscale", "mscale_all_dim"),
@@ -25,7 +28,7 @@ TAKES = dict(
 
 
 def read_rope(theirs: dict[str, Any]) -> dict[str, Any]:
-    """Base, scaling and turned fraction, from the keys of today (rope_parameters) or of old (rope_scaling)."""
+    """Base, scaling and turned fraction, from the keys of today (rope_parameters) or of old."""
     told = dict(theirs.get("rope_scaling") or theirs.get("rope_parameters") or {})
     old = told.pop("type", "default")
     kind = told.pop("rope_type", old)
@@ -35,7 +38,8 @@ def read_rope(theirs: dict[str, Any]) -> dict[str, Any]:
         ours |= {} if value is None else {name: value}
     if kind in ("su", "yarn") and "long_factor" in told:  # what Phi-3 called it first
         kind = "longrope"
-    return ours | {"scaling": read_scaling(kind, told, theirs.get("max_position_embeddings"), theirs.get(ORIGINAL))}
+    length, original = theirs.get("max_position_embeddings"), theirs.get(ORIGINAL)
+    return ours | {"scaling": read_scaling(kind, told, length, original)}
 
 
 def read_scaling(kind: str, told: dict[str, Any], length: int | None, original: int | None) -> Scaling | None:
@@ -63,7 +67,7 @@ def write_rope(c: Any) -> dict[str, Any]:
     if s is None:
         return {"rope_theta": c.theta, "rope_scaling": None}
     if s.kind not in NEEDS:
-        raise ValueError(f"no published model type has rotary scaling {s.kind!r}; save with another theta instead")
+        raise ValueError(f"config.json has no rotary scaling {s.kind!r}; it has: {', '.join(NEEDS)}")
     plain = Scaling(s.kind, original=1, factor=c.length / s.original if s.kind == "longrope" else 1.0)
     told = {k: getattr(s, SCALING[k]) for k in (*NEEDS[s.kind], *TAKES.get(s.kind, ()))}
     told = {k: v for k, v in told.items() if k in NEEDS[s.kind] or v != getattr(plain, SCALING[k])}
@@ -74,7 +78,7 @@ def write_rope(c: Any) -> dict[str, Any]:
 def write_partial(c: Any) -> dict[str, Any]:
     """The same where part of a head is turned, and the original length stands on its own (Phi-3)."""
     part = {} if c.fraction == 1.0 else {"partial_rotary_factor": c.fraction}
-    return write_rope(c) | part | {ORIGINAL: c.scaling.original if c.scaling else c.length}
+    return write_rope(c) | part | ({ORIGINAL: c.scaling.original} if c.scaling else {})
 
 
 def read_whole(theirs: dict[str, Any]) -> dict[str, Any]:

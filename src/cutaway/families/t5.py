@@ -1,17 +1,16 @@
-"""T5 (Raffel et al., 2020): pre-norm encoder-decoder, RMSNorm, relative bias by distance bucket, unscaled scores."""
+"""T5 (Raffel et al., 2020): pre-norm encoder-decoder, RMSNorm, relative bias by distance, unscaled scores."""
 
 from dataclasses import dataclass
-from typing import Any
 
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn.init import constant_, normal_
 
-from .. import parts
-from ..names import Format, Group, Row
-from ..parts import Attention, Block, Context, EncoderDecoder, PreNorm, RelativeBias, RMSNorm, Stack, Unembed
+from ..names import Row
+from ..parts import MLP, Attention, Block, Context, EncoderDecoder, GatedMLP, PreNorm, RelativeBias
+from ..parts import RMSNorm, Stack, Unembed
 from ..scores import CAUSAL, FULL
-from .keys import ACT, always
+from .mesh import MT5, MT5_LOGITS, T5_LOGITS, UMT5_LOGITS, published
 
 
 @dataclass(frozen=True)
@@ -30,7 +29,7 @@ class Config:
     shared_bias: bool = True  # one relative bias for all layers of a stack; in UMT5 one for each
     eps: float = 1e-6
     tied: bool = True
-    scaled: bool = True  # the hidden states by 1/√width, before the logits
+    scaled: bool = True  # hidden states by 1/√width before the logits
     dropout: float = 0.1
     factor: float = 1.0  # of all initial weights
     head: str = "lm"
@@ -38,16 +37,16 @@ class Config:
 
 def half(c: Config, depth: int, decoder: bool) -> Stack:
     """The encoder, or the decoder."""
-    near = lambda: RelativeBias(c.heads, c.buckets, c.max_distance, bidirectional=not decoder)
-    attend = lambda cross, relative: Attention(
-        c.width, c.heads, head_dim=c.head_dim, bias="", relative=relative, scale=1.0, dropout=c.dropout, cross=cross
-    )
-    feed = lambda: (parts.GatedMLP if c.gated else parts.MLP)(c.width, c.hidden, c.act, bias=False, dropout=c.dropout)
     norm = lambda: RMSNorm(c.width, c.eps)
+    near = lambda: RelativeBias(c.heads, c.buckets, c.max_distance, bidirectional=not decoder)
+    attend = lambda **more: Attention(
+        c.width, c.heads, head_dim=c.head_dim, bias="", scale=1.0, dropout=c.dropout, **more
+    )
+    feed = lambda: (GatedMLP if c.gated else MLP)(c.width, c.hidden, c.act, bias=False, dropout=c.dropout)
     step = lambda sublayer: PreNorm(norm(), sublayer, c.dropout)
-    own = lambda: step(attend(False, None if c.shared_bias else near()))
-    cross = lambda: {"cross": step(attend(True, None))} if decoder else {}
-    blocks = [Block(attention=own(), **cross(), mlp=step(feed())) for _ in range(depth)]
+    cross = lambda: {"cross": step(attend(cross=True))} if decoder else {}
+    own = lambda: attend(relative=None if c.shared_bias else near())
+    blocks = [Block(attention=step(own()), **cross(), mlp=step(feed())) for _ in range(depth)]
     return Stack(blocks, norm(), CAUSAL if decoder else FULL, near() if c.shared_bias else None)
 
 
@@ -67,20 +66,12 @@ class T5(EncoderDecoder):
         return self.dropout(self.decoder(self.dropout(self.embed(ids)), ctx))
 
     def initialise(self) -> None:
-        """Mesh TensorFlow's: 1/√fan-in, for q another 1/√head_dim as scores are not scaled, for embeddings 1."""
-        c = self.config
-        for part in self.modules():
-            if isinstance(part, nn.Linear):
-                normal_(part.weight, std=c.factor * part.in_features**-0.5)
-            elif isinstance(part, nn.Embedding | Unembed) and part.weight is not None:
-                normal_(part.weight, std=c.factor)
-            elif isinstance(part, RMSNorm):
-                constant_(part.weight, c.factor)
-        for part in self.modules():
-            if isinstance(part, Attention):
-                part.q.weight.data.mul_(c.head_dim**-0.5)
-            elif isinstance(part, RelativeBias):
-                part.table.weight.data.mul_(c.width**-0.5)
+        """Mesh TensorFlow's: 1/√fan-in, q by another 1/√head_dim as scores are not scaled, embeddings 1."""
+        c, fans = self.config, {"embed.weight": 1, "head.weight": 1}
+        for name, weight in self.named_parameters():
+            fan = c.width if name.endswith("table.weight") else fans.get(name, weight.shape[-1])
+            std = c.factor * (fan * c.head_dim if name.endswith(".q.weight") else fan) ** -0.5
+            constant_(weight, c.factor) if weight.ndim == 1 else normal_(weight, std=std)
 
 
 class T5Encoder(T5):
@@ -92,11 +83,43 @@ class T5Encoder(T5):
         super().__init__(c)
         del self.decoder
 
-    def forward(self, ids: Int[Tensor, "B N"], ctx: Context | None = None) -> Float[Tensor, "B N D"]:  # type: ignore[override]
+    def forward(self, ids: Int[Tensor, "B N"], ctx: Context | None = None) -> Tensor:  # type: ignore[override]
         return self.encode(ids, ctx or Context.of())
 
 
-FEEDS = {
-    "relu": ("relu", False), "gelu": ("gelu", False), "gelu_new": ("gelu_tanh", False), "silu": ("silu", False),
-    "gated-relu": ("relu", True), "gated-gelu": ("gelu_tanh", True), "gated-silu": ("silu", True),
-}  # fmt: skip
+def rows(c: Config) -> list[Row]:
+    their, our, cross = "{s:encoder|decoder}.block.{i}.layer", "{s}.blocks.{i}", "decoder.blocks.{i}.cross"
+    table = "SelfAttention.relative_attention_bias.weight"
+    shared = Row(f"{{s:encoder|decoder}}.block.0.layer.0.{table}", "{s}.bias.table.weight")
+    each = Row(f"{their}.0.{table}", f"{our}.attention.sublayer.relative.table.weight")
+    feed = {"wi_0": "gate", "wi_1": "up", "wo": "down"} if c.gated else {"wi": "up", "wo": "down"}
+    ends = [
+        (f"{s}.block.{{i}}.layer.{n}", f"{s}.blocks.{{i}}.mlp") for s, n in (("encoder", 1), ("decoder", 2))
+    ]
+    return [
+        Row(
+            "shared.weight",
+            "embed.weight",
+            also=tuple(f"{s}.embed_tokens.weight" for s in ("encoder", "decoder")),
+        ),
+        shared if c.shared_bias else each,
+        Row(f"{their}.0.SelfAttention.{{x:q|k|v|o}}.weight", f"{our}.attention.sublayer.{{x}}.weight"),
+        Row(f"{their}.0.layer_norm.weight", f"{our}.attention.norm.weight"),
+        Row("decoder.block.{i}.layer.1.EncDecAttention.{x:q|k|v|o}.weight", f"{cross}.sublayer.{{x}}.weight"),
+        Row("decoder.block.{i}.layer.1.layer_norm.weight", f"{cross}.norm.weight"),
+        *(
+            Row(f"{t}.DenseReluDense.{a}.weight", f"{o}.sublayer.{b}.weight")
+            for t, o in ends
+            for a, b in feed.items()
+        ),
+        *(Row(f"{t}.layer_norm.weight", f"{o}.norm.weight") for t, o in ends),
+        Row("{s:encoder|decoder}.final_layer_norm.weight", "{s}.norm.weight"),
+    ]
+
+
+FORMATS = {
+    "t5": published("T5", rows, T5_LOGITS, {"feed_forward_proj": "relu"}, shared_bias=True),
+    "mt5": published("MT5", rows, MT5_LOGITS, MT5, shared_bias=True),
+    "umt5": published("UMT5", rows, UMT5_LOGITS, MT5, shared_bias=False),
+}
+NETWORK = lambda c: T5Encoder(c) if c.head == "encoder" else T5(c)

@@ -13,6 +13,12 @@ def causal(windows: Sequence[int | None], depth: int) -> list[Mask]:
     return [masks[i % len(masks)] for i in range(depth)]
 
 
+def pattern(windows: Sequence[int | None], depth: int) -> tuple[int | None, ...]:
+    """The shortest pattern that gives the same windows."""
+    each = (tuple(windows) * depth)[:depth]
+    return next(each[:n] for n in range(1, depth + 1) if each == (each[:n] * depth)[:depth])
+
+
 def read(theirs: dict[str, Any]) -> dict[str, Any]:
     """The windows of all layers as their shortest pattern: by ``layer_types``, else from layer
     ``max_window_layers`` on (Qwen), else in every other layer (Gemma 2)."""
@@ -21,14 +27,13 @@ def read(theirs: dict[str, Any]) -> dict[str, Any]:
     if kinds is None:
         local = [i % 2 == 0 if first is None else i >= first for i in range(depth)]
     elif len(kinds) != depth or set(kinds) - {"sliding_attention", "full_attention"}:
-        raise ValueError(f"layer_types must be {depth} times sliding_attention or full_attention, got {kinds}")
+        raise ValueError(f"layer_types must be {depth} of sliding_attention or full_attention, got {kinds}")
     elif size is None and "sliding_attention" in kinds:
         raise ValueError("layer_types has sliding_attention, but sliding_window is not set, or not used")
     else:
         local = [kind == "sliding_attention" for kind in kinds]
     windows = tuple(size if near else None for near in local)
-    pattern = next(n for n in range(1, depth + 1) if windows == (windows[:n] * depth)[:depth])
-    return {"windows": windows[:pattern]}
+    return {"windows": pattern(windows, depth)}
 
 
 def write(c: Any) -> dict[str, Any]:
@@ -38,15 +43,12 @@ def write(c: Any) -> dict[str, Any]:
     if len(sizes) > 1:
         raise ValueError(f"config.json can say one size of windows, not {sorted(sizes)}")
     types = ["full_attention" if n is None else "sliding_attention" for n in windows]
-    return {"layer_types": types} | {"sliding_window": n for n in sizes}
+    return {"layer_types": types, "sliding_window": max(sizes)} if sizes else {"layer_types": types}
 
 
-def write_late(c: Any) -> dict[str, Any]:
-    """The same, and Qwen's older keys: windows from some layer on."""
-    windows = (c.windows * c.depth)[: c.depth]
-    first = next((i for i, n in enumerate(windows) if n is not None), c.depth)
-    switch = {"use_sliding_window": first < c.depth, "max_window_layers": first}
-    return {"sliding_window": None, **switch, **write(c)}
+def write_switched(c: Any) -> dict[str, Any]:
+    """The same, and Qwen's switch."""
+    return {"sliding_window": None, "use_sliding_window": any(c.windows), **write(c)}
 
 
 SAME = Group(
@@ -55,4 +57,4 @@ SAME = Group(
     lambda c: {"sliding_window": c.windows[0]},
 )
 MIXED = Group(("num_hidden_layers", "sliding_window", "layer_types"), read, write)
-LATE = Group((*MIXED.keys, "use_sliding_window", "max_window_layers"), read, write_late)
+SWITCHED = Group((*MIXED.keys, "use_sliding_window", "max_window_layers"), read, write_switched)

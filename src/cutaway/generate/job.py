@@ -11,7 +11,7 @@ from torch import Tensor
 from . import processors as P
 from .processors import NOTHING, Ids, Processor
 from .prompts import Row, aligned
-from .search import Ended, Step, beam_search, extend, greedy, sampler
+from .search import Ended, Pick, Step, beam_search, extend, greedy, sampler
 from .settings import Settings, listed
 from .step import NetworkStep
 from .text import saying
@@ -24,7 +24,7 @@ NEW = 50  # new tokens, if neither the call nor the checkpoint says how many
 
 @dataclass
 class Job:
-    """Decoding, ready to run once. ``prompt`` [R, N] holds every prompt as often as it has beams or results."""
+    """Decoding, ready to run once; ``prompt`` [R, N] holds a prompt as often as it has beams or results."""
 
     step: Step
     process: Processor
@@ -32,20 +32,22 @@ class Job:
     prompt: Ids
     room: int
     ends: list[int]
+    pad: int
     settings: Settings
 
-    def tokens(self) -> Iterator[Int[Tensor, "R"]]:
+    def tokens(self) -> Iterator[Int[Tensor, " R"]]:
         """The next token of all rows, again and again; NOTHING for a row that has ended."""
         s, pick = self.settings, greedy
         if s.temperature > 0:
-            pick = sampler(None if s.seed is None else torch.Generator(self.prompt.device).manual_seed(s.seed))
+            source = torch.Generator(self.prompt.device)
+            pick = sampler(None if s.seed is None else source.manual_seed(s.seed))
         return extend(self.step, self.process, pick, self.ended, self.prompt, self.room)
 
     def beams(self) -> tuple[Int[Tensor, "B n T"], Float[Tensor, "B n"]]:
         """The best completions of each prompt, and their scores."""
-        s = self.settings
-        more = dict(beams=s.num_beams, ends=len(self.ends), penalty=s.length_penalty, early=s.early_stopping)
-        return beam_search(self.step, self.process, self.ended, self.prompt, self.room, **more)
+        s, ends = self.settings, len(self.ends)
+        how = s.num_beams, ends, s.length_penalty, s.early_stopping
+        return beam_search(self.step, self.process, self.ended, self.prompt, self.room, *how)
 
     def ids(self) -> Ids:
         """Prompts and new tokens, NOTHING where there is none."""
@@ -54,58 +56,63 @@ class Job:
         best = self.beams()[0][:, : self.settings.num_return_sequences].flatten(0, 1)
         return best[:, (best != NOTHING).any(0)]
 
+    def padded(self, ids: Int[Tensor, "*_"]) -> Int[Tensor, "*_"]:
+        """The padding id in place of NOTHING."""
+        return ids.masked_fill(ids == NOTHING, self.pad)
+
 
 def prepare(model: "Model", rows: Sequence[Row], starts: Sequence[Row] | None, s: Settings) -> Job:
-    """The job of going on from ``rows``, or of an encoder-decoder that reads ``rows`` and goes on from ``starts``."""
-    source = None
+    """The job of going on from ``rows``; an encoder-decoder reads them, and goes on from ``starts``."""
+    source, vocab = None, model.config.vocab
     if model.kind == "encoder-decoder":
-        source, rows = sources(model, rows), decoder_rows(starts, len(rows), s)
+        source, rows = sources(model, rows), decoder_rows(starts, rows, s)
     elif starts is not None:
         raise TypeError(f"{model.origin.model_type} has no decoder of its own: it takes no decoder_input_ids")
     else:
-        rows = [row if len(row) else bos_row(i, s) for i, row in enumerate(rows)]
-    model.checked(torch.cat([row.to(model.device) for row in rows])[None], "the prompt")
+        rows = [row if len(row) else bos_row(i, row, s) for i, row in enumerate(rows)]
+    model.checked(torch.cat(list(rows))[None], "the prompt" if source is None else "decoder_input_ids")
     copies = s.num_beams if s.num_beams > 1 else s.num_return_sequences
-    prompt = aligned(rows, "left").to(model.device).repeat_interleave(copies, 0)
+    prompt = aligned(rows, "left").repeat_interleave(copies, 0)
     room = room_for(model, prompt.shape[1], s)
-    ends = [i for i in listed(s.eos_token_id) if 0 <= i < model.config.vocab and not s.ignore_eos]
+    ends = [i for i in listed(s.eos_token_id) if 0 <= i < vocab and not s.ignore_eos]
     read = prompt if source is None else source.repeat_interleave(copies, 0)
-    return Job(
-        NetworkStep(model.network, room, copies, source),
-        P.chain(processors(s, prompt, read, room, ends, model.config.vocab)),
-        ending(model, prompt, ends, listed(s.stop)),
-        prompt, room, ends, s,
-    )  # fmt: skip
+    process = P.chain(processors(s, prompt, read, room, ends, vocab))
+    step = NetworkStep(model.network, room, copies, source)
+    pad = next(i for i in (s.pad_token_id, *listed(s.eos_token_id), 0) if i is not None and 0 <= i < vocab)
+    return Job(step, process, ending(model, prompt, ends, listed(s.stop)), prompt, room, ends, pad, s)
 
 
 def sources(model: "Model", rows: Sequence[Row]) -> Int[Tensor, "B M"]:
     """What the encoder reads. Raises ValueError for a row that is empty or too long."""
     lengths = [len(row) for row in rows]
     if min(lengths) == 0:
-        raise ValueError(f"row {lengths.index(0)} of the source is empty: an encoder needs a token at least")
+        raise ValueError(
+            f"row {lengths.index(0)} of the source is empty: an encoder needs at least one token"
+        )
     if model.limit is not None and max(lengths) > model.limit:
-        raise ValueError(f"a source of {max(lengths)} tokens is too long: this model has positions for {model.limit}")
+        raise ValueError(f"a source of {max(lengths)} tokens is too long: there are {model.limit} positions")
     model.checked(torch.cat(list(rows))[None], "input_ids")
-    return aligned(rows, "right").to(model.device)
+    return aligned(rows, "right")
 
 
-def decoder_rows(starts: Sequence[Row] | None, batch: int, s: Settings) -> list[Row]:
-    """What the decoder begins with: the start token, and then ``starts``."""
+def decoder_rows(starts: Sequence[Row] | None, rows: Sequence[Row], s: Settings) -> list[Row]:
+    """The decoder's start token, then ``starts``. Raises ValueError if there is neither."""
     start = s.bos_token_id if s.decoder_start_token_id is None else s.decoder_start_token_id
-    if starts is None and start is None:
+    if start is None and starts is None:
         raise ValueError("the checkpoint names no decoder_start_token_id: give one, or decoder_input_ids")
-    if starts is not None and len(starts) != batch:
-        raise ValueError(f"every source needs its decoder_input_ids: {batch} sources, {len(starts)} rows of them")
-    first = torch.tensor([] if start is None else [start], dtype=torch.long)
-    rows = [first[:0]] * batch if starts is None else [row.cpu() for row in starts]
-    return [row if len(row) and row[0] == start else torch.cat([first, row]) for row in rows]
+    if starts is None:
+        starts = [row[:0] for row in rows]
+    if len(starts) != len(rows):
+        raise ValueError(f"every source needs its decoder_input_ids: {len(rows)} sources, {len(starts)} rows")
+    first = rows[0].new_tensor([] if start is None else [start])
+    return [row if len(row) and row[0] == start else torch.cat([first, row]) for row in starts]
 
 
-def bos_row(i: int, s: Settings) -> Row:
-    """What an empty prompt begins with."""
+def bos_row(i: int, row: Row, s: Settings) -> Row:
+    """What an empty row begins with."""
     if s.bos_token_id is None:
-        raise ValueError(f"row {i} of the prompt is empty, and the checkpoint names no bos_token_id to begin with")
-    return torch.tensor([s.bos_token_id])
+        raise ValueError(f"row {i} of the prompt is empty, and no bos_token_id says what to begin with")
+    return row.new_tensor([s.bos_token_id])
 
 
 def room_for(model: "Model", length: int, s: Settings) -> int:
@@ -114,37 +121,77 @@ def room_for(model: "Model", length: int, s: Settings) -> int:
     if s.max_new_tokens is None and s.max_length is not None:
         room = s.max_length - length
         if room < 1:
-            raise ValueError(f"a prompt of {length} tokens leaves no room in max_length={s.max_length}: give max_new_tokens")
+            raise ValueError(
+                f"max_length={s.max_length} leaves no room after {length} tokens: give max_new_tokens"
+            )
     if model.limit is not None and length >= model.limit:
-        raise ValueError(f"a prompt of {length} tokens is too long: this model has positions for {model.limit} in all")
+        raise ValueError(
+            f"a prompt of {length} tokens is too long: there are {model.limit} positions, new tokens included"
+        )
     return room if model.limit is None else min(room, model.limit - length)
 
 
 def ending(model: "Model", prompt: Ids, ends: Sequence[int], stops: Sequence[str]) -> Ended:
     """Whether rows end with one of the tokens ``ends``, or have just said one of the strings ``stops``."""
-    last, start, tokenizer = torch.tensor(ends, device=prompt.device), prompt.shape[1], model.tokenizer
+    last, tokenizer = torch.tensor(ends, device=prompt.device), model.tokenizer
+    if stops and tokenizer is None:
+        raise ValueError("stop needs a tokenizer to read what was written, and this model has none")
 
-    def ended(ids: Ids) -> Bool[Tensor, "R"]:
+    def ended(ids: Ids) -> Bool[Tensor, " R"]:
         over = (ids[:, -1:] == last).any(-1)
-        return over if tokenizer is None or not stops else over | saying(tokenizer, stops, start, ids)
+        if tokenizer is None or not stops:
+            return over
+        return over | saying(tokenizer, stops, prompt.shape[1], ids)
 
     return ended
 
 
-def processors(s: Settings, prompt: Ids, source: Ids, room: int, ends: list[int], vocab: int) -> list[Processor]:
-    """What the settings do to logits, in the order of transformers."""
-    device, start, drawing = prompt.device, prompt.shape[1], s.temperature > 0
+def processors(
+    s: Settings, prompt: Ids, source: Ids, room: int, ends: list[int], vocab: int
+) -> list[Processor]:
+    """What the settings do to the logits, in the order of transformers."""
+    start, found = prompt.shape[1], []
 
-    def tensor(name: str, tokens: object) -> Int[Tensor, "E"]:
-        for index in listed(tokens):
-            if not 0 <= index < vocab:
-                raise ValueError(f"{name} holds id {index}, but the vocabulary has {vocab} (0 to {vocab - 1})")
-        return torch.tensor(listed(tokens), dtype=torch.long, device=device)
+    def tokens(name: str, ids: Sequence[int] | int) -> Int[Tensor, " E"]:
+        if odd := [i for i in listed(ids) if not 0 <= i < vocab]:
+            raise ValueError(f"{name} holds id {odd[0]}, but the vocabulary has {vocab} (0 to {vocab - 1})")
+        return torch.tensor(listed(ids), dtype=torch.long, device=prompt.device)
 
+    if s.repetition_penalty != 1:
+        found.append(P.repetition(s.repetition_penalty))
+    if s.no_repeat_ngram_size:
+        found.append(P.no_repeat_ngram(s.no_repeat_ngram_size))
+    if s.encoder_no_repeat_ngram_size:
+        found.append(P.no_repeat_ngram(s.encoder_no_repeat_ngram_size, source))
+    single = listed(s.eos_token_id)  # an end token alone is never a bad word
+    if words := [w for w in s.bad_words_ids if len(w) > 1 or w[0] not in single]:
+        found.append(P.bad_words([tokens("bad_words_ids", word) for word in words]))
     least = s.min_length if s.min_new_tokens is None else start + s.min_new_tokens
-    begin = start + (start == 1 and s.forced_bos_token_id is not None)
-    words = [tensor("bad_words_ids", word) for word in s.bad_words_ids if list(word) not in [[i] for i in ends]]
-    wanted = {
-        s.repetition_penalty != 1: lambda: P.repetition(s.repetition_penalty),
-    }
-    return [make() for make in wanted.values()]
+    if ends and least > start:
+        found.append(P.suppress(tokens("eos_token_id", ends), stop=least))
+    if s.forced_bos_token_id is not None:
+        found.append(P.force(tokens("forced_bos_token_id", s.forced_bos_token_id), 1))
+    if s.forced_eos_token_id is not None:
+        found.append(P.force(tokens("forced_eos_token_id", s.forced_eos_token_id), start + room - 1))
+    if s.suppress_tokens:
+        found.append(P.suppress(tokens("suppress_tokens", s.suppress_tokens)))
+    if s.begin_suppress_tokens:
+        begin = start + 1 if start == 1 and s.forced_bos_token_id is not None else start
+        found.append(P.suppress(tokens("begin_suppress_tokens", s.begin_suppress_tokens), begin, begin + 1))
+    if s.temperature > 0:
+        found += shaping(s)
+    if s.renormalize_logits:
+        found.append(P.normalise)
+    return found
+
+
+def shaping(s: Settings) -> list[Processor]:
+    """What shapes the distribution that is drawn from."""
+    found = [P.temperature(s.temperature)]
+    if s.top_k is not None:
+        found.append(P.top_k(s.top_k))
+    if s.top_p is not None and s.top_p < 1:
+        found.append(P.top_p(s.top_p))
+    if s.min_p:
+        found.append(P.min_p(s.min_p))
+    return found

@@ -64,12 +64,12 @@ def no_repeat_ngram(n: int, source: Int[Tensor, "R M"] | None = None) -> Process
     return process
 
 
-def bad_words(words: Sequence[Sequence[int]], device: torch.device) -> Processor:
-    """None of these sequences of tokens: their last token is banned where the others have just come."""
-    by_length: dict[int, list[Sequence[int]]] = {}
+def bad_words(words: Sequence[Int[Tensor, " n"]]) -> Processor:
+    """None of these sequences of tokens: their last is banned where the others have just come."""
+    by_length: dict[int, list[Tensor]] = {}
     for word in words:
         by_length.setdefault(len(word), []).append(word)
-    groups = [torch.tensor(group, device=device) for group in by_length.values()]
+    groups = [torch.stack(group) for group in by_length.values()]
 
     def process(logits: Logits, ids: Ids) -> Logits:
         end = ids.shape[1]
@@ -83,7 +83,7 @@ def bad_words(words: Sequence[Sequence[int]], device: torch.device) -> Processor
     return process
 
 
-def suppress(tokens: Int[Tensor, "E"], start: int = 0, stop: float = math.inf) -> Processor:
+def suppress(tokens: Int[Tensor, " E"], start: int = 0, stop: float = math.inf) -> Processor:
     """None of these tokens while a row is at least ``start`` and less than ``stop`` long."""
 
     def process(logits: Logits, ids: Ids) -> Logits:
@@ -92,11 +92,15 @@ def suppress(tokens: Int[Tensor, "E"], start: int = 0, stop: float = math.inf) -
     return process
 
 
-def force(tokens: Int[Tensor, "E"], at: int) -> Processor:
+def force(tokens: Int[Tensor, " E"], at: int) -> Processor:
     """One of these tokens when a row is ``at`` long."""
 
     def process(logits: Logits, ids: Ids) -> Logits:
-        return logits.new_full(logits.shape, -math.inf).index_fill(1, tokens, 0) if ids.shape[1] == at else logits
+        return (
+            logits.new_full(logits.shape, -math.inf).index_fill(1, tokens, 0)
+            if ids.shape[1] == at
+            else logits
+        )
 
     return process
 
@@ -130,7 +134,9 @@ def top_p(p: float) -> Processor:
 
 def min_p(p: float) -> Processor:
     """Only those at least p times as probable as the most probable (Nguyen et al., 2024)."""
-    return lambda logits, ids: logits.masked_fill(logits < logits.amax(-1, keepdim=True) + math.log(p), -math.inf)
+    return lambda logits, ids: logits.masked_fill(
+        logits < logits.amax(-1, keepdim=True) + math.log(p), -math.inf
+    )
 
 
 def normalise(logits: Logits, ids: Ids) -> Logits:

@@ -1,7 +1,7 @@
 """Decoding: greedy, sampling, and beam search (Graves, 2012; with length normalisation: Wu et al., 2016).
 
-No function here knows a model. ``step(ids, rows)`` reads new tokens [R, n] and gives the logits [R, V] of the next,
-after row i has become a copy of row ``rows[i]`` (None: all stay); ``process(logits, ids)`` changes them;
+No function here knows a model. ``step(ids, rows)`` reads new tokens [R, n] and gives the logits [R, V] of the
+next, after row i has become a copy of row ``rows[i]`` (None: all stay); ``process(logits, ids)`` changes them;
 ``ended(ids)`` says which rows are complete."""
 
 from collections.abc import Callable, Iterator
@@ -14,13 +14,13 @@ from torch import Tensor
 from .processors import NOTHING, Ids, Logits, Processor
 
 Step = Callable[[Ids, Tensor | None], Logits]
-Ended = Callable[[Ids], Bool[Tensor, "R"]]
-Pick = Callable[[Logits], Int[Tensor, "R"]]
+Ended = Callable[[Ids], Bool[Tensor, " R"]]
+Pick = Callable[[Logits], Int[Tensor, " R"]]
 
 NEVER = -1e9  # the score of what must not be chosen: finite, so that such scores still add up
 
 
-def greedy(logits: Logits) -> Int[Tensor, "R"]:
+def greedy(logits: Logits) -> Int[Tensor, " R"]:
     """The most probable token."""
     return logits.argmax(-1)
 
@@ -32,7 +32,7 @@ def sampler(generator: torch.Generator | None = None) -> Pick:
 
 def extend(
     step: Step, process: Processor, pick: Pick, ended: Ended, prompt: Ids, room: int
-) -> Iterator[Int[Tensor, "R"]]:
+) -> Iterator[Int[Tensor, " R"]]:
     """The next token of every row, at most ``room`` times; NOTHING for a row that has ended."""
     start = prompt.shape[1]
     ids = F.pad(prompt, (0, room), value=NOTHING)
@@ -54,17 +54,16 @@ def beam_search(
     ended: Ended,
     prompt: Ids,
     room: int,
-    *,
     beams: int,
     ends: int = 1,
-    length_penalty: float = 1.0,
-    early_stopping: bool | str = False,
+    penalty: float = 1.0,
+    early: bool | str = False,
 ) -> tuple[Int[Tensor, "B n T"], Float[Tensor, "B n"]]:
     """The ``beams`` best completions of each prompt, best first, and their scores ``Σ log p / length^penalty``.
 
-    ``prompt`` [B·n, N] holds every prompt n times; ``ends`` is how many tokens end a row. Ids are NOTHING after the
-    end. ``early_stopping``: True stops at n completions, False when the best running beam, were it to end now,
-    would not be among them, "never" when it could not be at any length."""
+    ``prompt`` [B·n, N] holds every prompt n times, ``ends`` is how many tokens end a row; ids are NOTHING after
+    the end. ``early`` says when to stop: True at n completions; False when the best running beam would not be
+    among the best n if it ended now; "never" when it would not at any length."""
     batch, device = len(prompt) // beams, prompt.device
     wide = max(2, 1 + ends) * beams  # so that n of them go on, whatever ends
     first = torch.arange(batch, device=device)[:, None] * beams  # the row of each prompt's first beam
@@ -82,19 +81,19 @@ def beam_search(
         over = ended(grown.flatten(0, 1)).unflatten(0, (batch, wide)) | (length == room)
 
         done = over & hope & (torch.arange(wide, device=device) < beams)
-        if early_stopping is True:
+        if early is True:
             done = done & ~full.all(1, keepdim=True)
-        final = (total / length**length_penalty).masked_fill(~done, NEVER)
+        final = (total / length**penalty).masked_fill(~done, NEVER)
         best_score, kept = torch.cat([best_score, final], 1).topk(beams)
         best = rows_at(torch.cat([best, F.pad(grown, (0, room - length), value=NOTHING)], 1), kept)
         full = torch.cat([full, done], 1).gather(1, kept)
 
         score, on = total.masked_fill(over, NEVER).topk(beams)
         running = rows_at(grown, on)
-        longest = room if early_stopping == "never" and length_penalty > 0 else length
+        longest = room if early == "never" and penalty > 0 else length
         worst = best_score.amin(1, keepdim=True).where(full, NEVER)
-        hope = hope & (score[:, :1] / longest**length_penalty > worst).any(1, keepdim=True)
-        if over.all() or not hope.any() or (early_stopping is True and full.all()):
+        hope = hope & (score[:, :1] / longest**penalty > worst).any(1, keepdim=True)
+        if over.all() or not hope.any() or (early is True and full.all()):
             break
         logits = step(running[..., -1].reshape(-1, 1), (first + source.gather(1, on)).flatten())
     return best, best_score

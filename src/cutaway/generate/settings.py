@@ -11,12 +11,13 @@ from typing import Any
 class Settings:
     """Decoding settings under the ecosystem's names: keywords of the call and keys of generation_config.json.
 
-    Greedy unless the call says otherwise: ``temperature`` above 0 or ``do_sample=True`` draws (with the checkpoint's
-    temperature, top_k, top_p and min_p where the call gives none), and ``num_beams`` above 1, the call's or else the
-    checkpoint's, searches. A checkpoint's own ``do_sample`` changes nothing: a plain call is reproducible.
+    Greedy unless the call says otherwise: ``temperature`` above 0 or ``do_sample=True`` draws (with the
+    checkpoint's temperature, top_k, top_p and min_p where the call gives none), and ``num_beams`` above 1, the
+    call's or else the checkpoint's, searches. A checkpoint's own ``do_sample`` changes nothing: a plain call is
+    reproducible.
 
-    Lengths: ``max_new_tokens`` or, prompt included, ``max_length``; 50 new tokens if nobody says. ``stop`` ends a row
-    at any of its strings, ``ignore_eos`` goes on after end tokens, ``seed`` makes a draw repeatable."""
+    Lengths: ``max_new_tokens`` or, prompt included, ``max_length``; 50 new tokens if nobody says. ``stop`` ends a
+    row at any of its strings, ``ignore_eos`` goes on after end tokens, ``seed`` makes a draw repeatable."""
 
     max_new_tokens: int | None = None
     max_length: int | None = None
@@ -60,7 +61,11 @@ NUMBER = (int, float)
 COUNT: Check = (int, lambda n: n >= 1, "an integer of at least 1")
 SIZE: Check = (int, lambda n: n >= 0, "an integer of at least 0")
 TOKEN: Check = (int, lambda n: True, "a token id")
-TOKENS: Check = ((int, list, tuple), lambda v: isinstance(v, int) or all(isinstance(i, int) for i in v), "token ids")
+TOKENS: Check = ((int, list, tuple), lambda v: all(isinstance(i, int) for i in listed(v)), "token ids")
+WORDS: Check = ((list, tuple), lambda v: all(w and TOKENS[1](w) for w in v), "lists of token ids, none empty")
+STRINGS: Check = (
+    (str, list, tuple), lambda v: all(isinstance(s, str) and s for s in listed(v)), "a string or strings, none empty"
+)  # fmt: skip
 FLAG: Check = (bool, lambda v: True, "True or False")
 CHECKS: dict[str, Check] = {
     "max_new_tokens": COUNT,
@@ -76,9 +81,7 @@ CHECKS: dict[str, Check] = {
     "repetition_penalty": (NUMBER, lambda p: p > 0 and isfinite(p), "a number above 0"),
     "no_repeat_ngram_size": SIZE,
     "encoder_no_repeat_ngram_size": SIZE,
-    "bad_words_ids": (
-        (list, tuple), lambda v: all(w and isinstance(w, list | tuple) and TOKENS[1](w) for w in v), "lists of token ids"
-    ),
+    "bad_words_ids": WORDS,
     "suppress_tokens": TOKENS,
     "begin_suppress_tokens": TOKENS,
     "forced_bos_token_id": TOKEN,
@@ -88,46 +91,43 @@ CHECKS: dict[str, Check] = {
     "length_penalty": (NUMBER, isfinite, "a number"),
     "early_stopping": ((bool, str), lambda e: e in (True, False, "never"), "True, False or 'never'"),
     "num_return_sequences": COUNT,
-    "stop": (
-        (str, list, tuple), lambda v: all(s and isinstance(s, str) for s in listed(v)), "a string or strings, none empty"
-    ),
+    "stop": STRINGS,
     "ignore_eos": FLAG,
     "bos_token_id": TOKEN,
     "eos_token_id": TOKENS,
     "pad_token_id": TOKEN,
     "decoder_start_token_id": TOKEN,
-}  # fmt: skip
+}
 # What transformers has and is not built here, and its value when it does nothing.
-OFF: dict[str, Any] = dict(
-    encoder_repetition_penalty=1.0, sequence_bias=None, exponential_decay_length_penalty=None, max_time=None,
-    remove_invalid_values=False, num_beam_groups=1, diversity_penalty=0.0, penalty_alpha=0.0, guidance_scale=1.0,
-    constraints=None, force_words_ids=None, token_healing=False, watermarking_config=None, dola_layers=None,
-)  # fmt: skip
-OFF_IN_DRAWS: dict[str, Any] = dict(typical_p=1.0, epsilon_cutoff=0.0, eta_cutoff=0.0, top_h=None)
+OFF: dict[str, Any] = {
+    "constraints": None, "diversity_penalty": 0.0, "dola_layers": None, "encoder_repetition_penalty": 1.0,
+    "exponential_decay_length_penalty": None, "force_words_ids": None, "guidance_scale": 1.0, "max_time": None,
+    "num_beam_groups": 1, "penalty_alpha": 0.0, "remove_invalid_values": False, "sequence_bias": None,
+    "token_healing": False, "watermarking_config": None,
+}  # fmt: skip
+OFF_IN_DRAWS: dict[str, Any] = {"typical_p": 1.0, "epsilon_cutoff": 0.0, "eta_cutoff": 0.0, "top_h": None}
 # What changes speed or adds outputs: the tokens stay the same.
-SAME = frozenset(
-    """
-    _commit_hash _from_model_config assistant_confidence_threshold assistant_early_exit assistant_lookbehind
-    cache_config cache_implementation compile_config disable_compile is_assistant low_memory max_cache_len
-    max_matching_ngram_size num_assistant_tokens num_assistant_tokens_schedule output_attentions
-    output_hidden_states output_logits output_scores prefill_chunk_size prompt_lookup_num_tokens
-    return_dict_in_generate return_legacy_cache target_lookbehind transformers_version use_cache use_mtp
-    """.split()
-)
+SAME = frozenset((
+    "_commit_hash", "_from_model_config", "assistant_confidence_threshold", "assistant_early_exit",
+    "assistant_lookbehind", "cache_config", "cache_implementation", "compile_config", "disable_compile",
+    "is_assistant", "low_memory", "max_cache_len", "max_matching_ngram_size", "num_assistant_tokens",
+    "num_assistant_tokens_schedule", "output_attentions", "output_hidden_states", "output_logits",
+    "output_scores", "prefill_chunk_size", "prompt_lookup_num_tokens", "return_dict_in_generate",
+    "return_legacy_cache", "target_lookbehind", "transformers_version", "use_cache", "use_mtp",
+))  # fmt: skip
 
 
 def read(asked: Mapping[str, Any], generation: Mapping[str, Any], config: Mapping[str, Any]) -> Settings:
     """The settings of a call that asks for ``asked`` (None: no wish), of a checkpoint with these two files.
 
-    As in transformers, a generation_config.json replaces what config.json says of decoding; ids of special tokens are
-    found in either. Raises TypeError for an unknown keyword, with the nearest; ValueError for values that cannot be,
-    for wishes that contradict each other, and for what the checkpoint asks for and is not built."""
+    As in transformers, a generation_config.json replaces what config.json says of decoding; ids of special tokens
+    are found in either. Raises TypeError for an unknown keyword, with the nearest; ValueError for values that
+    cannot be, for wishes that contradict each other, and for what the checkpoint asks for and is not built."""
     given = {k: v for k, v in asked.items() if v is not None}
     for name in given.keys() - set(NAMES):
         near = difflib.get_close_matches(name, NAMES, 1)
-        raise TypeError(
-            f"generate has no keyword {name!r}; " + (f"did you mean {near[0]}?" if near else f"it has {', '.join(NAMES)}")
-        )
+        hint = f"did you mean {near[0]}?" if near else f"it has {', '.join(NAMES)}"
+        raise TypeError(f"generate has no keyword {name!r}; {hint}")
     check(given, "")
     sampling = given.get("temperature", 0) > 0 or given.get("do_sample", False)
     advice = advised(generation, config, sampling)
@@ -166,7 +166,9 @@ def advised(generation: Mapping[str, Any], config: Mapping[str, Any], sampling: 
         odd |= {k: v for k, v in generation.items() if v is not None and k not in known}
     if odd:
         said = ", ".join(f"{k} = {v!r}" for k, v in odd.items())
-        raise ValueError(f"the checkpoint asks for decoding that is not built: {said}; see model.origin to change it")
+        raise ValueError(
+            f"the checkpoint asks for decoding that is not built: {said}; see model.origin to change it"
+        )
     advice = {k: told[k] for k in NAMES if told.get(k) is not None}
     advice |= {k: config[k] for k in SPECIAL if k not in advice and config.get(k) is not None}
     if generation.get("stop_strings") is not None:
@@ -182,14 +184,16 @@ def contradictions(s: Settings, given: Mapping[str, Any]) -> list[str]:
         found.append(f"do_sample={s.do_sample} and temperature={s.temperature} contradict each other")
     shaping = [k for k in SHAPING if k in given and given[k] != {"top_p": 1, "min_p": 0}.get(k)]
     if shaping and not sampling:
-        found.append(f"{shaping[0]} shapes a draw, but this call is greedy: give a temperature or do_sample=True")
+        found.append(
+            f"{shaping[0]} shapes a draw, but this call is greedy: give a temperature or do_sample=True"
+        )
     if sampling and s.num_beams > 1:
         found.append("drawing inside of a beam search is not built: leave out num_beams, or the temperature")
     if s.num_beams == 1 and (beams := given.keys() & {"length_penalty", "early_stopping"}):
         found.append(f"{min(beams)} is for beam search: give num_beams above 1")
-    most = s.num_beams if not sampling else s.num_return_sequences
+    most = s.num_return_sequences if sampling else s.num_beams
     if s.num_return_sequences > most:
-        found.append(f"{most} beam{'s' * (most > 1)} cannot give {s.num_return_sequences} sequences (num_return_sequences)")
+        found.append(f"num_return_sequences={s.num_return_sequences} is more than num_beams={most}")
     return found
 
 

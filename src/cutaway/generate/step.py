@@ -11,12 +11,14 @@ from .processors import NOTHING, Ids, Logits
 
 
 class NetworkStep:
-    """``step(ids, rows)`` for a decoder, or for a decoder that reads what the encoder makes of ``source`` [B, M].
+    """``step(ids, rows)`` for a decoder, alone or reading what its encoder makes of ``source`` [B, M].
 
-    The first call reads the prompts [B·copies, N], each there ``copies`` times: it is read once and then copied.
-    Ids are NOTHING where there is no token; ``room`` more of them are expected."""
+    The first call reads the prompts [B·copies, N]: each stands there ``copies`` times, is read once and then
+    copied. Ids are NOTHING where there is no token; ``room`` more of them are expected."""
 
-    def __init__(self, network: Network, room: int, copies: int = 1, source: Int[Tensor, "B M"] | None = None):
+    def __init__(
+        self, network: Network, room: int, copies: int = 1, source: Int[Tensor, "B M"] | None = None
+    ):
         self.network, self.room, self.copies, self.source = network, room, copies, source
         self.run = network.decode if isinstance(network, EncoderDecoder) else network
         self.cache = Cache()
@@ -24,7 +26,7 @@ class NetworkStep:
         self.memory, self.memory_rule = None, OPEN
 
     @torch.no_grad()
-    def __call__(self, ids: Ids, rows: Int[Tensor, "R"] | None = None) -> Logits:
+    def __call__(self, ids: Ids, rows: Int[Tensor, " R"] | None = None) -> Logits:
         if self.cache.length == 0:
             return self.begin(ids[:: self.copies])
         if rows is not None:
@@ -41,7 +43,9 @@ class NetworkStep:
         self.cache.capacity = real.shape[1]
         logits = self.read(ids)
         if logits.isnan().any():
-            raise ValueError("the model's logits are NaN: its weights are damaged, or too large for their dtype")
+            raise ValueError(
+                "the model's logits are NaN: its weights are damaged, or too large for their dtype"
+            )
         if self.copies == 1:
             return logits
         rows = torch.arange(len(ids), device=ids.device).repeat_interleave(self.copies)
@@ -60,7 +64,7 @@ class NetworkStep:
 
 
 def padding(real: Bool[Tensor, "B K"]) -> tuple[Rule, Int[Tensor, "B K"] | None]:
-    """The rule that hides padding, and the positions of all slots; nothing to hide and None when there is none."""
+    """The rule that hides padding, and the position of every slot; None where that is the slot itself."""
     if real.all():
         return OPEN, None
     return OPEN & Padding(real), (real.long().cumsum(-1) - 1).clamp(min=0)

@@ -17,11 +17,13 @@ CONTEXT = 4
 
 
 class Writer:
-    """Writes one row that goes on from ``prompt``: up to an end token, or up to a stop string, which is left out.
+    """Writes what follows ``prompt`` in one row, up to an end token or a stop string, which is left out.
 
-    What ``put`` and ``end`` return, joined, is the text; what may be the beginning of a stop string is held back."""
+    What ``put`` and ``end`` return, joined, is the text; what may yet become a stop string is held back."""
 
-    def __init__(self, tokenizer: "Tokenizer", prompt: Iterable[int], ends: Collection[int], stops: Sequence[str]):
+    def __init__(
+        self, tokenizer: "Tokenizer", prompt: Iterable[int], ends: Collection[int], stops: Sequence[str]
+    ):
         self.stream, self.ends, self.stops = tokenizer.stream(), ends, stops
         self.held, self.over = "", False
         for index in prompt:
@@ -52,10 +54,12 @@ class Writer:
         """How much of a text cannot be the beginning of a stop string."""
         longest = max(map(len, self.stops), default=1) - 1
         starts = range(max(0, len(text) - longest), len(text))
-        return next((at for at in starts if any(stop.startswith(text[at:]) for stop in self.stops)), len(text))
+        return next(
+            (at for at in starts if any(stop.startswith(text[at:]) for stop in self.stops)), len(text)
+        )
 
 
-def saying(tokenizer: "Tokenizer", stops: Sequence[str], start: int, ids: Ids) -> Bool[Tensor, "R"]:
+def saying(tokenizer: "Tokenizer", stops: Sequence[str], start: int, ids: Ids) -> Bool[Tensor, " R"]:
     """Which rows have just come to say one of these strings, after their first ``start`` ids."""
     reach = max(len(stop.encode()) for stop in stops)  # a token is a byte at least
     first = max(start, ids.shape[1] - reach)

@@ -1,7 +1,7 @@
-"""``softmax(scale q kᵀ + bias | mask) v`` (Vaswani et al., 2017) three ways, and any of its weights on demand.
+"""``softmax(scale q kᵀ + bias | mask) v`` (Vaswani et al., 2017) three ways, and its weights on demand.
 
-Every function takes the rule and two slots: ``at``, where the queries begin, and ``start``, where the keys do.
-A query that may see nothing gets 0 and finite gradients."""
+Every function takes the rule and two slots: ``at``, where queries begin, and ``start``, where keys do. A query that
+may see nothing gets 0 and finite gradients."""
 
 from collections.abc import Callable
 from functools import cache
@@ -20,7 +20,7 @@ Mixed = Float[Tensor, "B H Q e"]
 
 
 def weights(
-    q: Float[Tensor, "B H R d"], k: Keys, rule: Rule, scale: float, rows: Int[Tensor, "R"], start: int = 0
+    q: Float[Tensor, "B H R d"], k: Keys, rule: Rule, scale: float, rows: Int[Tensor, " R"], start: int = 0
 ) -> Float[Tensor, "B H R K"]:
     """The attention weights of the query slots ``rows`` only; ``q`` holds just those rows."""
     batch, heads, keys = q.shape[0], q.shape[1], k.shape[2]
@@ -34,9 +34,7 @@ def weights(
     if rule.mask != FULL:
         seen = dense(rule.mask, rows, cols, batch, heads)
         some = seen.any(-1, keepdim=True)
-        s = s.masked_fill(
-            ~seen & some, -torch.inf
-        )  # a row that sees nothing stays finite, and is put to 0 below
+        s = s.masked_fill(~seen & some, -torch.inf)  # a row that sees nothing stays finite, and is put to 0 below
         return (s.softmax(-1) * some).to(q.dtype)
     return s.softmax(-1).to(q.dtype)
 
@@ -155,29 +153,21 @@ class Softmax(nn.Module):
         super().__init__()
         self.scale, self.dropout, self.how = scale, dropout, how
 
-    def forward(
-        self, q: Queries, k: Keys, v: Values, rule: Rule = OPEN, at: int = 0, start: int = 0
-    ) -> Mixed:
+    def forward(self, q: Queries, k: Keys, v: Values, rule: Rule = OPEN, at: int = 0, start: int = 0) -> Mixed:
         dropout = self.dropout if self.training else 0.0
-        name = (
-            choose(rule, q.device.type, q.shape[2], k.shape[2], dropout)[0]
-            if self.how == "auto"
-            else self.how
-        )
+        name = choose(rule, q.device.type, q.shape[2], k.shape[2], dropout)[0] if self.how == "auto" else self.how
         if name not in KERNELS:
             raise ValueError(f"unknown kernel {name!r}; choose one of: auto, {', '.join(KERNELS)}")
         return KERNELS[name](q, k, v, rule, self.scale, at, start, dropout)
 
     def weights(
-        self, q: Float[Tensor, "B H R d"], k: Keys, rule: Rule, rows: Int[Tensor, "R"], start: int = 0
+        self, q: Float[Tensor, "B H R d"], k: Keys, rule: Rule, rows: Int[Tensor, " R"], start: int = 0
     ) -> Float[Tensor, "B H R K"]:
         """The weights of any rows, whichever kernel ran."""
         return weights(q, k, rule, self.scale, rows, start)
 
     def extra_repr(self) -> str:
-        return f"scale={self.scale:.4g}, how={self.how}" + (
-            f", dropout={self.dropout}" if self.dropout else ""
-        )
+        return f"scale={self.scale:.4g}, how={self.how}" + (f", dropout={self.dropout}" if self.dropout else "")
 
 
 def attention(

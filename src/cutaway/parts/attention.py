@@ -42,9 +42,7 @@ class Attention(nn.Module):
         super().__init__()
         kv_heads = kv_heads or heads
         if head_dim is None and width % heads:
-            raise ValueError(
-                f"heads must divide the width: {width} / {heads} leaves {width % heads}; or give head_dim"
-            )
+            raise ValueError(f"heads must divide the width: {width} / {heads} leaves {width % heads}; or give head_dim")
         if heads % kv_heads:
             raise ValueError(f"key heads must divide the heads, got {kv_heads} and {heads}")
         dim = head_dim or width // heads
@@ -72,20 +70,14 @@ class Attention(nn.Module):
         ctx = ctx or Context.of()
         memory = ctx.memory if memory is None and self.cross else memory
         if memory is None and self.cross:
-            raise ValueError(
-                "cross-attention needs a memory to read: attend(x, memory=y), or a context that has one"
-            )
+            raise ValueError("cross-attention needs a memory to read: attend(x, memory=y), or a context that has one")
         q = split(self.q(x), self.heads)
         q = q if self.q_norm is None else self.q_norm(q)
         q = q if self.rotary is None else self.rotary(q, ctx)
         start = 0
         if memory is not None:
             rule = ctx.memory_rule or OPEN
-            k, v = (
-                self.keys(memory, ctx)
-                if ctx.cache is None
-                else ctx.cache.once(self, lambda: self.keys(memory, ctx))
-            )
+            k, v = self.keys(memory, ctx) if ctx.cache is None else ctx.cache.once(self, lambda: self.keys(memory, ctx))
         else:
             rule = ctx.rule
             k, v = self.keys(x, ctx)

@@ -31,9 +31,7 @@ class Slots:
             buffer[:, :, at - self.start : stop - self.start] = piece
         self.stop = stop
         k, v = (buffer[:, :, first - self.start : stop - self.start] for buffer in self.buffers)
-        if reach < INF and self.buffers[0].shape[2] > 4 * (
-            reach + 1
-        ):  # a long prompt leaves only its window behind
+        if reach < INF and self.buffers[0].shape[2] > 4 * (reach + 1):  # a long prompt leaves only its window behind
             self.move(new, max(first, stop - int(reach)), 2 * (int(reach) + 1))
         return k, v, first
 
@@ -59,9 +57,7 @@ class Cache:
     def put(self, owner: Hashable, k: Heads, v: Heads, at: int, reach: float) -> tuple[Tensor, Tensor, int]:
         """Keys, values [B, G, K, d] that ``owner`` may see from slot ``at`` on, and the slot of the first of them."""
         if owner not in self.slots:
-            self.slots[owner] = Slots(
-                self.capacity if reach == INF else min(self.capacity, 2 * (int(reach) + 1))
-            )
+            self.slots[owner] = Slots(self.capacity if reach == INF else min(self.capacity, 2 * (int(reach) + 1)))
         k, v, first = self.slots[owner].put((k, v), at, reach)
         self.length = self.slots[owner].stop
         return k, v, first
@@ -72,7 +68,7 @@ class Cache:
             self.memory[owner] = make()
         return self.memory[owner]
 
-    def reorder(self, rows: Int[Tensor, "R"], memory: bool = True) -> None:
+    def reorder(self, rows: Int[Tensor, " R"], memory: bool = True) -> None:
         """Row ``i`` becomes a copy of row ``rows[i]``: beams that fork, sequences that end.
 
         ``memory=False`` leaves cross-attention as it is, for rows that trade places over one source."""
@@ -85,18 +81,14 @@ class Cache:
         """Forget the slots from ``length`` on (rejected drafts). Raises ValueError for what has rolled away."""
         for slots in self.slots.values():
             if length < slots.start:
-                raise ValueError(
-                    f"slots before {slots.start} have left the window, cannot go back to {length}"
-                )
+                raise ValueError(f"slots before {slots.start} have left the window, cannot go back to {length}")
             slots.stop = min(slots.stop, length)
         self.length = min(self.length, length)
 
     @property
     def bytes(self) -> int:
         """Bytes allocated."""
-        tensors = [b for s in self.slots.values() for b in s.buffers] + [
-            t for p in self.memory.values() for t in p
-        ]
+        tensors = [b for s in self.slots.values() for b in s.buffers] + [t for p in self.memory.values() for t in p]
         return sum(t.numel() * t.element_size() for t in tensors)
 
 

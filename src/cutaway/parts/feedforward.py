@@ -1,4 +1,4 @@
-"""Position-wise networks: MLP (Vaswani et al., 2017), gated (Shazeer, 2020), mixture of experts (Shazeer et al., 2017)."""
+"""Position-wise networks: MLP (Vaswani et al., 2017), gated (Shazeer, 2020), mixture of experts (Shazeer, 2017)."""
 
 from collections.abc import Callable
 from functools import partial

@@ -42,11 +42,7 @@ class Unembed(nn.Module):
         return logits if self.cap is None else self.cap * torch.tanh(logits / self.cap)
 
     def extra_repr(self) -> str:
-        shown = [
-            "tied to the embedding"
-            if self.weight is None
-            else f"{self.weight.shape[1]}, {self.weight.shape[0]}"
-        ]
+        shown = ["tied to the embedding" if self.weight is None else f"{self.weight.shape[1]}, {self.weight.shape[0]}"]
         shown += [f"bias={self.bias is not None}"]
         shown += [f"scale={self.scale:.4g}"] if self.scale != 1.0 else []
         return ", ".join(shown + ([f"cap={self.cap:g}"] if self.cap is not None else []))
@@ -72,13 +68,13 @@ class MaskedLM(nn.Module):
 
 
 class Pooler(nn.Module):
-    """``act(dense(x))`` of the summary token."""
+    """``act(dense(x))``, of the summary token mostly."""
 
     def __init__(self, width: int, act: str = "tanh", dropout: float = 0.0):
         super().__init__()
         self.dense, self.act, self.dropout = nn.Linear(width, width), activation(act), nn.Dropout(dropout)
 
-    def forward(self, x: Float[Tensor, "B D"]) -> Float[Tensor, "B D"]:
+    def forward(self, x: Float[Tensor, "*B D"]) -> Float[Tensor, "*B D"]:
         return self.act(self.dense(self.dropout(x)))
 
 

@@ -25,6 +25,4 @@ class RMSNorm(nn.Module):
         return self.weight * y.to(x.dtype)
 
     def extra_repr(self) -> str:
-        return f"{self.weight.shape[0]}, eps={self.eps}" + (
-            f", offset={self.offset:g}" if self.offset else ""
-        )
+        return f"{self.weight.shape[0]}, eps={self.eps}" + (f", offset={self.offset:g}" if self.offset else "")

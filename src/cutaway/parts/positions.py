@@ -41,7 +41,7 @@ class Learned(nn.Embedding):
         super().__init__(length + offset, width)
         self.length, self.offset = length, offset
 
-    def forward(self, input: Int[Tensor, "*B N"]) -> Float[Tensor, "*B N D"]:
+    def forward(self, input: Int[Tensor, "*B N"]) -> Float[Tensor, "*B N D"]:  # noqa: A002 (nn.Embedding's name)
         return super().forward(input + self.offset)
 
     def extra_repr(self) -> str:
@@ -58,9 +58,7 @@ class ALiBi(nn.Module):
     def slopes(self) -> list[float]:
         """One slope per head: a geometric series when heads are a power of two, else two of them interleaved."""
         power = 2 ** math.floor(math.log2(self.heads))
-        series: Callable[[int], list[float]] = lambda n: [
-            2 ** (-self.steepest * (i + 1) / n) for i in range(n)
-        ]
+        series: Callable[[int], list[float]] = lambda n: [2 ** (-self.steepest * (i + 1) / n) for i in range(n)]
         return series(power) + series(2 * power)[0::2][: self.heads - power]
 
     def forward(self, rule: Rule, x: Tensor, *_: object) -> Rule:

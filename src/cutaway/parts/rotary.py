@@ -56,7 +56,7 @@ class Scaling:
             return math.sqrt(1 + math.log(self.factor) / math.log(self.original))
         return 1.0
 
-    def frequencies(self, dim: int, theta: float, length: Int[Tensor, "B"]) -> Float[Tensor, "_ d"]:
+    def frequencies(self, dim: int, theta: float, length: Int[Tensor, " B"]) -> Float[Tensor, "_ d"]:
         """Turns per position of each pair for rows of ``length`` tokens: the same for all rows, or a line for each."""
         base: float | Tensor = theta
         if self.kind == "ntk":

@@ -39,7 +39,8 @@ class Pooling:
         modules = storage.read_modules(folder / "modules.json")
         kinds = {module["type"].rsplit(".", 1)[-1]: module["path"] for module in modules}
         if odd := kinds.keys() - {"Transformer", "Pooling", "Normalize"}:
-            raise ValueError(f"{folder / 'modules.json'} asks for {', '.join(sorted(odd))}; Pooling and Normalize are built")
+            asked = ", ".join(sorted(odd))
+            raise ValueError(f"{folder / 'modules.json'} asks for {asked}; Pooling and Normalize are built")
         told = storage.read_json(folder / kinds["Pooling"] / "config.json") if "Pooling" in kinds else {}
         asked = [k.removeprefix(PREFIX) for k, on in told.items() if k.startswith(PREFIX) and on is True]
         if odd := [mode for mode in asked if mode not in MODES]:
@@ -65,7 +66,9 @@ class Pooling:
 
 
 @torch.no_grad()
-def embed(model: Model, texts: Sequence[str], pooling: Pooling | None = None, *, batch: int = 32) -> Float[Tensor, "B E"]:
+def embed(
+    model: Model, texts: Sequence[str], pooling: Pooling | None = None, *, batch: int = 32
+) -> Float[Tensor, "B E"]:
     """One vector per text, float32 on the CPU; of unit length if the pooling normalises, so that a product is a cosine.
 
     Raises ValueError for a model without a tokenizer, TypeError for a single string."""

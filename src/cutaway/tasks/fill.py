@@ -32,9 +32,11 @@ def fill(model: Model, text: str, top: int = 5) -> list[list[Guess]]:
     ids = torch.tensor(tokenizer.encode(text).ids)
     masks = (ids == tokenizer.mask_id).nonzero()[:, 0].tolist()
     if not masks:
-        raise ValueError(f"the text holds no mask: write {tokenizer.tokens([tokenizer.mask_id])[0]} where a word is to be guessed")
+        (mask,) = tokenizer.tokens([tokenizer.mask_id])
+        raise ValueError(f"the text holds no mask: write {mask} where a word is to be guessed")
     chances = model(ids[None].to(model.device)).logits[0].float().softmax(-1).cpu()
-    return [[guess(model, ids, slot, i, p) for p, i in zip(*map(list, chances[slot].topk(top)), strict=True)] for slot in masks]
+    best = {slot: zip(*map(list, chances[slot].topk(top)), strict=True) for slot in masks}
+    return [[guess(model, ids, slot, token, p) for p, token in best[slot]] for slot in masks]
 
 
 def guess(model: Model, ids: torch.Tensor, slot: int, token: torch.Tensor, probability: torch.Tensor) -> Guess:

@@ -1,4 +1,4 @@
-"""SentencePiece model files: a reader of their protobuf, and their text normaliser (Kudo and Richardson, 2018)."""
+"""SentencePiece model files (Kudo and Richardson, 2018): a reader, and the normaliser that they describe."""
 
 import struct
 from collections.abc import Iterator
@@ -30,7 +30,7 @@ class Piece:
 
 @dataclass(frozen=True)
 class Model:
-    """A SentencePiece model: ``algorithm`` is UNIGRAM or BPE, ``charsmap`` its compiled normalisation rules."""
+    """A SentencePiece model: ``algorithm`` is UNIGRAM or BPE, ``charsmap`` the compiled normalisation rules."""
 
     pieces: tuple[Piece, ...]
     algorithm: int
@@ -63,7 +63,7 @@ class Model:
 
 
 def read(blob: bytes, name: str) -> Model:
-    """The model in a ``.model`` or ``.spm`` file. Raises ValueError with ``name`` for what is no such file."""
+    """The model in a ``.model`` or ``.spm`` file. Raises ValueError naming the file if it is none."""
     try:
         model = _model(blob)
     except (IndexError, struct.error, UnicodeDecodeError, ValueError) as error:
@@ -111,10 +111,13 @@ def _model(blob: bytes) -> Model:
 
 
 def _piece(fields: dict[int, int | bytes]) -> Piece:
-    (score,) = struct.unpack("<f", fields.get(2, b"\0\0\0\0"))
-    if score != score:
-        raise ValueError("the score of a piece is NaN")
-    return Piece(fields[1].decode(), score, fields.get(3, NORMAL))
+    text, score, kind = fields.get(1, b""), fields.get(2, bytes(4)), fields.get(3, NORMAL)
+    if not isinstance(text, bytes) or not isinstance(score, bytes) or not isinstance(kind, int):
+        raise ValueError("a piece has a field of the wrong type")
+    (value,) = struct.unpack("<f", score)
+    if value != value:
+        raise ValueError(f"the score of the piece {text!r} is NaN")
+    return Piece(text.decode(), value, kind)
 
 
 def _fields(blob: bytes) -> Iterator[tuple[int, int | bytes]]:
@@ -138,6 +141,8 @@ def _fields(blob: bytes) -> Iterator[tuple[int, int | bytes]]:
 
 def _varint(blob: bytes, at: int) -> tuple[int, int]:
     """The number that begins at a byte, seven bits to the byte, and where the next thing begins."""
+    if blob[at] < 128:
+        return blob[at], at + 1
     value = shift = 0
     while True:
         byte = blob[at]
@@ -152,8 +157,8 @@ def _varint(blob: bytes, at: int) -> tuple[int, int]:
 class Normaliser:
     """Text as a SentencePiece model wants it, with the place in the text that each character came from.
 
-    Rules are longest match first over the compiled map (a double-array trie, Aoe 1989, over UTF-8 and a list of
-    replacements); then spaces are squeezed, the dummy prefix is put first, and spaces become ``▁``."""
+    The longest rule that matches wins; rules are a double-array trie over UTF-8 (Aoe, 1989) and a list of
+    replacements. Then spaces are squeezed, the dummy prefix is put first, and spaces become ``▁``."""
 
     def __init__(self, model: Model):
         self.model = model

@@ -5,8 +5,10 @@ and the ranges cover the bytes without hole or overlap: all this is checked befo
 
 import json
 import math
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from mmap import MAP_PRIVATE, PROT_READ, PROT_WRITE, mmap
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +34,9 @@ DTYPES = {
     "U8": torch.uint8,
     "BOOL": torch.bool,
 }
+# A page is copied when it is written to. Linux is told not to set memory aside for that (MAP_NORESERVE, for which
+# Python has no name), so a file may be larger than the memory.
+PRIVATE = MAP_PRIVATE | (0x4000 if sys.platform == "linux" else 0)
 WORDS = {dtype: word for word, dtype in DTYPES.items()}
 
 
@@ -54,6 +59,7 @@ def read_safetensors(path: Path) -> dict[str, Stored]:
         if size < 8 + length:
             raise ValueError(f"{path}: truncated: {size} bytes, and the header alone takes {8 + length}")
         text = file.read(length)
+        mapped = mmap(file.fileno(), size, flags=PRIVATE, prot=PROT_READ | PROT_WRITE)
     if not text.startswith(b"{"):
         raise ValueError(f"{path}: corrupted: the header begins with {text[:8]!r}, expected an object")
     header = parse(text, f"{path}: header")
@@ -71,7 +77,6 @@ def read_safetensors(path: Path) -> dict[str, Stored]:
     if size != 8 + length + end:
         state = "truncated" if size < 8 + length + end else "longer than its header says"
         raise ValueError(f"{path}: {state}: {size} bytes, expected {8 + length + end}")
-    mapped = torch.from_file(str(path), shared=False, size=size, dtype=torch.uint8).untyped_storage()
     return {name: _stored(mapped, entry, 8 + length) for name, entry in header.items()}
 
 
@@ -95,12 +100,14 @@ def _check(entry: Any, where: str) -> None:
         raise ValueError(f"{where}: shape {shape!r:.80} is beyond any memory")
 
 
-def _stored(mapped: torch.UntypedStorage, entry: dict[str, Any], start: int) -> Stored:
+def _stored(mapped: mmap, entry: dict[str, Any], start: int) -> Stored:
     dtype, shape = DTYPES[entry["dtype"]], tuple(entry["shape"])
     begin, end = (start + offset for offset in entry["data_offsets"])
 
     def read() -> Tensor:
-        part = torch.empty(0, dtype=torch.uint8).set_(mapped[begin:end])
+        if begin == end:
+            return torch.empty(shape, dtype=dtype)
+        part = torch.frombuffer(mapped, dtype=torch.uint8, count=end - begin, offset=begin)
         # Early writers did not align the data, and torch wants a number at a multiple of its size.
         return (part.clone() if begin % dtype.itemsize else part).view(dtype).view(shape)
 

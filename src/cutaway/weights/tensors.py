@@ -1,6 +1,7 @@
 """The weights of a checkpoint folder: one file or numbered shards, safetensors or the older pickles."""
 
 import os
+import re
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from .safetensors import WORDS, Stored, read_safetensors, write_safetensors
 
 Reader = Callable[[Path], dict[str, Stored]]
 FORMAT = {"format": "pt"}
+FILE_NAME = re.compile(r"(?!\.+$)[^/\\\0]+")
 
 
 class Tensors(Mapping[str, Tensor]):
@@ -79,7 +81,7 @@ def _read_shards(index: Path, reader: Reader) -> dict[str, Stored]:
         raise ValueError(f"{index}: weight_map must be an object that names each tensor's shard")
     shards: dict[str, list[str]] = {}
     for name, shard in place.items():
-        if not isinstance(shard, str) or Path(shard).name != shard or set(shard) & {"\\", "\0"}:
+        if not isinstance(shard, str) or not FILE_NAME.fullmatch(shard):
             raise ValueError(f"{index}: {name!r} lies in {shard!r}, which is no file name in the same folder")
         shards.setdefault(shard, []).append(name)
     stored: dict[str, Stored] = {}
