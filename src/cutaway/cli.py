@@ -113,15 +113,16 @@ def translate(
     """Translate a text with an encoder-decoder."""
     from . import tasks
 
-    loaded = open_model(model, None, device)
-    print(tasks.translate(loaded, text, src_lang=src_lang, tgt_lang=tgt_lang, num_beams=num_beams))
+    loaded, more = open_model(model, None, device), {} if num_beams is None else {"num_beams": num_beams}
+    print(tasks.translate(loaded, text, src_lang=src_lang, tgt_lang=tgt_lang, **more))
 
 
 def embed(model: Positional[Source], texts: Positional[tuple[str, ...]], /, *, device: str | None = None) -> None:
     """Sentence embeddings: how similar each text is to each other (cosine)."""
-    from . import tasks
+    from . import storage, tasks
 
-    vectors = tasks.embed(model, list(texts), device=device)
+    folder = storage.locate(model)
+    vectors = tasks.embed(open_model(folder, None, device), list(texts), tasks.Pooling.read(folder))
     for text, row in zip(texts, (vectors @ vectors.T).tolist(), strict=True):
         print("  ".join(f"{x:6.3f}" for x in row), "", text)
 
@@ -157,7 +158,7 @@ def check(model: Positional[Source], /, *, device: str | None = None) -> int:
     return 1 if broken else 0
 
 
-def open_model(source: str, dtype: str | None, device: str | None) -> "Model":
+def open_model(source: str | Path, dtype: str | None, device: str | None) -> "Model":
     """Load a model, with a dtype by its name."""
     import torch
 
@@ -187,7 +188,7 @@ def main(args: list[str] | None = None) -> int:
         return 130
     except BrokenPipeError:
         return 141
-    except (OSError, ValueError, KeyError, TypeError, ImportError) as error:
+    except (OSError, ValueError, KeyError, TypeError) as error:
         message = error.args[0] if isinstance(error, KeyError) and error.args else error
         print(f"cutaway: {message}", file=sys.stderr)
         return 2

@@ -1,5 +1,6 @@
 """The main job of a first run: make a small checkpoint, load it back, and let it write."""
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -7,6 +8,7 @@ import torch
 import tyro
 
 import cutaway
+from cutaway.text import Tokenizer
 
 PROMPT = "With the cover off, a Transformer is"
 
@@ -14,18 +16,17 @@ PROMPT = "With the cover off, a Transformer is"
 def main(folder: Annotated[Path, tyro.conf.Positional] = Path("demo-model")) -> None:
     """Build a small LLaMA that reads bytes, save it to FOLDER, load it, generate from it."""
     torch.manual_seed(0)
-    cutaway.save(cutaway.build("llama", vocab=256, width=128, depth=4, heads=4, hidden=352), folder)
+    made = cutaway.build("llama", vocab=259, width=128, depth=4, heads=4, hidden=352)
+    made.tokenizer = Tokenizer.bytes()
+    cutaway.save(made, folder)
     model = cutaway.load(folder)
-    prompt = torch.tensor([list(PROMPT.encode())])
-    written = model.generate(prompt, max_new_tokens=48)[0, prompt.shape[1] :]
+    written = model.generate(PROMPT, max_new_tokens=40, temperature=1, seed=0)
     print(model)
-    print(f"\nSaved to {folder} and loaded back: a standard checkpoint folder.")
-    print(f"{PROMPT!r} goes on with {bytes(written.tolist()).decode(errors='replace')!r}")
-    print("That is noise, as it should be: the weights are random, only the architecture is LLaMA's.")
-    print("\nNext:")
-    for words in ("show", "check", "diff gpt2"):
-        print(f"  python3 run.py {words} {folder}")
-    print(f'  python3 run.py generate {folder} "{PROMPT}"')
+    print(f"\nMade, saved to {folder} and loaded back. It goes on with the prompt, byte by byte:\n\n{written!r}")
+    print("\nThat is noise, as it has to be: the architecture is LLaMA's, the weights are random. Next:\n")
+    there = shlex.quote(str(folder))
+    for words in (f"show {there}", f"check {there}", f"diff gpt2 {there}", f'generate {there} "{PROMPT}"'):
+        print("python3 run.py", words)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 import difflib
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,9 @@ def load(source: str | Path, *, dtype: torch.dtype | None = None, device: str | 
     network, origin = describe(folder)
     theirs = weights.read_tensors(folder, device="cpu" if device is None else device)
     form = families.form(origin.model_type)
-    fill(network, form.load(network.config, theirs))
+    ours = form.load(network.config, theirs)
+    network = untied(network, origin.model_type, ours)
+    fill(network, ours)
     origin.ignored = form.ignored(network.config, theirs)
     model = Model(network, origin, Tokenizer.load(folder)).eval()
     return model if dtype is None else model.to(dtype)
@@ -76,6 +78,17 @@ def fill(network: Network, ours: Mapping[str, Tensor]) -> None:
     if wrong:
         raise ValueError(f"shapes do not fit the config: {'; '.join(wrong[:5])}" + (" ..." if wrong[5:] else ""))
     network.load_state_dict(given, assign=True)
+
+
+def untied(network: Network, model_type: str, ours: Mapping[str, Tensor]) -> Network:
+    """The network, with a head of its own if the checkpoint holds another than the embedding that its config ties.
+
+    transformers believes the tensors, too: since version 5 it writes every T5 as tied, with T5 1.1's head beside it."""
+    apart = [a for a, b in ties(network).items() if a in ours and b in ours and not torch.equal(ours[a], ours[b])]
+    if not apart or "tied" not in vars(network.config):
+        return network
+    with torch.device("meta"):
+        return families.network(model_type, replace(network.config, tied=False))
 
 
 def ties(network: Network) -> dict[str, str]:

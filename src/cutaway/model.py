@@ -11,6 +11,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from .families import form
+from .generate import generate
 from .names import Format
 from .parts import Cache, Context, Learned, Network
 from .scores import OPEN, Padding
@@ -78,9 +79,7 @@ class Model(nn.Module):
         try:
             return getattr(self.network, name)
         except AttributeError:
-            raise AttributeError(
-                f"neither the model nor its {type(self.network).__name__} has {name!r}"
-            ) from None
+            raise AttributeError(f"neither the model nor its {type(self.network).__name__} has {name!r}") from None
 
     def __setattr__(self, name: str, value: Any) -> None:
         inner = self._modules.get("network") if "_modules" in self.__dict__ else None
@@ -116,6 +115,8 @@ class Model(nn.Module):
         """An empty cache of keys and values for step-by-step calls."""
         return Cache(capacity)
 
+    generate = generate
+
     def forward(
         self,
         input_ids: Int[Tensor, "B N"] | None = None,
@@ -140,17 +141,18 @@ class Model(nn.Module):
         extra = {"token_type_ids": token_type_ids} if token_type_ids is not None else {}
         refuse_unknown(unknown, extra, self.network)
         if self.kind == "encoder-decoder":
-            decoder_input_ids = self.decoder_ids(decoder_input_ids, labels, input_ids)
             ids, mask = decoder_input_ids, decoder_attention_mask
+            if ids is None:
+                ids, mask = self.decoder_ids(labels, mask, input_ids, attention_mask)
+            ids = self.checked(ids, "decoder_input_ids")
             memory, memory_rule = self.encoded(input_ids, attention_mask, encoder_hidden)
             ctx = self.context(ids, mask, position_ids, cache)
             ctx.memory, ctx.memory_rule = memory, memory_rule
             hidden = self.network.decode(ids, ctx)
-            return self.answer(hidden, ids, mask, labels, start_positions, end_positions, memory)
+            told = self.checked(input_ids, "input_ids") if self.config.head == "sequence" else ids
+            return self.answer(hidden, told, mask, labels, start_positions, end_positions, memory)
         if decoder_input_ids is not None or decoder_attention_mask is not None or encoder_hidden is not None:
-            raise TypeError(
-                f"{self.origin.model_type} has no decoder of its own: give input_ids and attention_mask"
-            )
+            raise TypeError(f"{self.origin.model_type} has no decoder of its own: give input_ids and attention_mask")
         ids = self.checked(input_ids, "input_ids")
         ctx = self.context(ids, attention_mask, position_ids, cache)
         hidden = self.network(ids, ctx, **{self.network.extras[k]: v for k, v in extra.items()})
@@ -163,17 +165,23 @@ class Model(nn.Module):
             hidden = self.network.encode(ids, self.context(ids, mask, None, None))
         return hidden, self.padding(mask, hidden.shape[:2], 0)
 
-    def decoder_ids(self, ids: Tensor | None, labels: Tensor | None, source: Tensor | None) -> Tensor:
-        """The decoder's input: as given, or the labels (a sequence classifier: the source) shifted right."""
-        if ids is None and self.config.head == "sequence":
-            labels = source
-        if ids is None and labels is None:
+    def decoder_ids(
+        self, labels: Tensor | None, mask: Tensor | None, source: Tensor | None, source_mask: Tensor | None
+    ) -> tuple[Tensor, Tensor | None]:
+        """The labels shifted right, with their mask; a classifier and an extractor read the source a second time."""
+        if self.config.head in ("sequence", "question"):
+            labels, mask = source, source_mask
+        if labels is None:
             raise ValueError("an encoder-decoder needs decoder_input_ids, or labels to make them from")
-        if ids is None:
-            ids = shift_right(
-                labels, self.origin.get("decoder_start_token_id"), self.origin.get("pad_token_id")
-            )
-        return self.checked(ids, "decoder_input_ids")
+        start = None if self.network.wraps else self.token("decoder_start_token_id")
+        return shift_right(labels, self.token("pad_token_id"), start, mask), mask
+
+    def token(self, key: str) -> int:
+        """A special token that the config must name."""
+        value = self.origin.get(key)
+        if not isinstance(value, int):
+            raise ValueError(f"this needs one {key} in config.json, which has {value!r}; or give decoder_input_ids")
+        return value
 
     def checked(self, ids: Tensor | None, name: str) -> Tensor:
         """``ids`` if they are a [B, N] tensor of ids that the vocabulary has."""
@@ -183,24 +191,18 @@ class Model(nn.Module):
             raise ValueError(f"{name} must be integers of shape [B, N], got {ids.dtype} {list(ids.shape)}")
         if ids.numel() and not torch.compiler.is_compiling():
             low, high, vocab = int(ids.min()), int(ids.max()), self.config.vocab
+            if name == "input_ids" and self.network.source_vocab is not None:
+                vocab = self.network.source_vocab
             if low < 0 or high >= vocab:
                 wrong = low if low < 0 else high
-                raise ValueError(
-                    f"{name} holds id {wrong}, but the vocabulary has {vocab} (0 to {vocab - 1})"
-                )
+                raise ValueError(f"{name} holds id {wrong}, but the vocabulary has {vocab} (0 to {vocab - 1})")
         return ids
 
-    def context(
-        self, ids: Tensor, mask: Tensor | None, positions: Tensor | None, cache: Cache | None
-    ) -> Context:
+    def context(self, ids: Tensor, mask: Tensor | None, positions: Tensor | None, cache: Cache | None) -> Context:
         """Positions and a rule, from the attention mask."""
         at = 0 if cache is None else cache.length
         stop = at + ids.shape[1]
-        if (
-            self.limit is not None
-            and stop > self.limit
-            and (mask is None or int(mask.sum(-1).max()) > self.limit)
-        ):
+        if self.limit is not None and stop > self.limit and (mask is None or int(mask.sum(-1).max()) > self.limit):
             raise ValueError(f"{stop} tokens are too long: this model has positions for {self.limit}")
         rule, placing = self.padding(mask, (ids.shape[0], stop), at), None
         if rule is not OPEN:
@@ -260,7 +262,9 @@ class Model(nn.Module):
     def summary(self, hidden: Tensor, ids: Tensor, mask: Tensor | None) -> Float[Tensor, "B D"]:
         """The hidden state of the token that stands for the sequence: the first real one, or the last end."""
         if self.network.summary == "eos":
-            ends = (ids == self.origin.get("eos_token_id")).long()
+            if ids.shape != hidden.shape[:2]:
+                raise ValueError(f"{ids.shape[1]} input_ids need as many decoder_input_ids, got {hidden.shape[1]}")
+            ends = (ids == self.token("eos_token_id")).long()
             if not ends.any(-1).all():
                 raise ValueError("every sequence needs an end token: its hidden state is what is classified")
             slot = ids.shape[1] - 1 - ends.flip(-1).argmax(-1)
@@ -280,25 +284,22 @@ class Model(nn.Module):
 
 def cross_entropy(logits: Float[Tensor, "*B V"], labels: Int[Tensor, "*B"]) -> Float[Tensor, ""]:
     """Mean negative log-likelihood of the labels that count; 0 when none does."""
-    total = F.cross_entropy(
-        logits.flatten(0, -2).float(), labels.flatten(), ignore_index=IGNORED, reduction="sum"
-    )
+    total = F.cross_entropy(logits.flatten(0, -2).float(), labels.flatten(), ignore_index=IGNORED, reduction="sum")
     return total / (labels != IGNORED).sum().clamp(min=1)
 
 
-def shift_right(labels: Int[Tensor, "B N"], start: int | None, pad: int | None) -> Int[Tensor, "B N"]:
-    """Labels as decoder input: a start token first; without one, the last real token (mBART's language) goes first."""
-    if pad is None:
-        raise ValueError(
-            "to shift labels right the config must name a pad_token_id; or give decoder_input_ids"
-        )
+def shift_right(
+    labels: Int[Tensor, "B N"], pad: int, start: int | None = None, mask: Tensor | None = None
+) -> Int[Tensor, "B N"]:
+    """Labels as decoder input: a start token first, or without one the last real token (mBART's language).
+
+    ``mask`` says which are real, else all but ``pad`` are; a left-padded row then starts at its first real token."""
     labels = labels.masked_fill(labels == IGNORED, pad)
-    if start is None:
-        last = (labels != pad).sum(-1, keepdim=True) - 1
-        first = labels.gather(1, last.clamp(min=0))
-    else:
-        first = labels.new_full((len(labels), 1), start)
-    return torch.cat([first, labels[:, :-1]], 1)
+    real = (labels != pad if mask is None else mask.bool()).long()
+    last = labels.gather(1, labels.shape[1] - 1 - real.flip(-1).argmax(-1, keepdim=True))
+    first = last if start is None else torch.full_like(last, start)
+    shifted = torch.cat([first, labels[:, :-1]], 1)
+    return shifted if mask is None else shifted.scatter(1, real.argmax(-1, keepdim=True), first)
 
 
 def refuse_unknown(unknown: Mapping[str, object], extra: Mapping[str, object], network: Network) -> None:

@@ -227,7 +227,7 @@ class Format:
                 ours |= {to.ours: to.load(given[key])} if isinstance(to, Field) else {to: given[key]}
         for group in self.groups:
             ours |= group.load({k: given[k] for k in group.keys if given.get(k) is not None})
-        kept = {k: v for k, v in theirs.items() if k in KEPT or self.fixed.get(k) is ...}
+        kept = {k: v for k, v in given.items() if k in KEPT or self.fixed.get(k) is ...}
         return ours | self.task(theirs), kept
 
     def task(self, theirs: Mapping[str, Any]) -> dict[str, Any]:

@@ -31,7 +31,10 @@ from cutaway.storage import read_json, write_json
         (b'\xef\xbb\xbf{"a": 1}', "BOM"),
         (b'{"a": ' + b"[" * 100_000 + b"]" * 100_000 + b"}", "nested too deeply"),
         (b'{"a": ' * 100_000 + b"1" + b"}" * 100_000, "nested too deeply"),
-        (b'{"a": "' + b" " * (32 * 2**20) + b'"}', "more than 33554432 bytes"),
+        (b'{"a": "' + b" " * (16 * 2**20) + b'"}', "more than 16777216 bytes"),
+        (b'{"a": [' + b"[]," * 2**20 + b"1]}", "more than 1048576 objects and lists"),
+        (b'{"a": ' + b"9" * 5000 + b".5}", "99 is no finite number"),
+        (b'{"' + b"a" * 5000 + b'": 1, "' + b"a" * 5000 + b'": 2}', "is given twice"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )

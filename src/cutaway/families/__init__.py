@@ -13,11 +13,15 @@ MODEL_TYPES = {
     "bert": "bert",
     "roberta": "bert",
     "xlm-roberta": "bert",
+    "bloom": "bloom",
     "distilbert": "distilbert",
     "electra": "electra",
     "gpt2": "gpt2",
     "openai-gpt": "gpt2",
     "gpt_neo": "gpt_neo",
+    "gpt_neox": "gpt_neox",
+    "gptj": "gptj",
+    "mpt": "mpt",
     "llama": "llama",
     "mistral": "llama",
     "mixtral": "llama",
@@ -27,6 +31,9 @@ MODEL_TYPES = {
     "olmo2": "llama",
     "gemma": "gemma",
     "gemma2": "gemma",
+    "t5": "t5",
+    "mt5": "t5",
+    "umt5": "t5",
 }
 FAMILIES = sorted(set(MODEL_TYPES.values()))
 

@@ -1,16 +1,25 @@
 """ALBERT (Lan et al., 2020): BERT with narrow token vectors, whose layers share their weights."""
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from ..names import Format, Row
-from ..parts import MLP, Attention, Block, Classifier, Context, LayerNorm, Learned, MaskedLM, Network
-from ..parts import Pooler, PostNorm, Stack, Unembed
-from .encoders import BUFFERS, FIELDS, FIXED, POOLER
-from .encoders import classes, cls_rows, embedding_rows, masked_lm_rows, norm, pick
+from ..parts import MLP, Attention, Block, Context, Learned, Network, PostNorm, Stack
+from ..parts.heads import Classifier, MaskedLM, Pooler, Unembed
+from .encoders import (
+    BUFFERS,
+    FIELDS,
+    FIXED,
+    SEGMENTS,
+    classes,
+    cls_rows,
+    embedding_rows,
+    masked_lm_rows,
+    norm_rows,
+    pick,
+)
 
 
 @dataclass(frozen=True)
@@ -37,11 +46,11 @@ class Config:
 
 class ALBERT(Network):
     kind = "encoder"
-    extras: ClassVar = {"token_type_ids": "segments"}
+    extras = SEGMENTS
 
     def __init__(self, c: Config):
         super().__init__(c)
-        norm = lambda width=c.width: LayerNorm(width, c.eps)
+        norm = lambda width=c.width: nn.LayerNorm(width, c.eps)
         attend = lambda: PostNorm(norm(), Attention(c.width, c.heads, dropout=c.attention_dropout), c.dropout)
         feed = lambda: PostNorm(norm(), MLP(c.width, c.hidden, c.act))
         block = lambda: Block(attention=attend(), mlp=feed())
@@ -74,17 +83,18 @@ class ALBERT(Network):
 def rows(c: Config) -> list[Row]:
     theirs, ours = "encoder.albert_layer_groups.{i}.albert_layers.{j}", "stack.blocks.{i}.{j}"
     attention, pooler = f"{ours}.attention.sublayer", {"base": "head", "sequence": "head.pooler"}
-    rows = [
+    rest = [Row("pooler.{p}", f"{pooler[c.head]}.dense.{{p}}")] if c.head in pooler else []
+    return [
         *embedding_rows(),
         Row("encoder.embedding_hidden_mapping_in.{p}", "project.{p}"),
         *(Row(f"{theirs}.attention.{x}.{{p}}", f"{attention}.{x[0]}.{{p}}") for x in ("query", "key", "value")),
         Row(f"{theirs}.attention.dense.{{p}}", f"{attention}.o.{{p}}"),
-        *norm(f"{theirs}.attention.LayerNorm", f"{ours}.attention.norm"),
+        *norm_rows(f"{theirs}.attention.LayerNorm", f"{ours}.attention.norm"),
         Row(f"{theirs}.ffn.{{p}}", f"{ours}.mlp.sublayer.up.{{p}}"),
         Row(f"{theirs}.ffn_output.{{p}}", f"{ours}.mlp.sublayer.down.{{p}}"),
-        *norm(f"{theirs}.full_layer_layer_norm", f"{ours}.mlp.norm"),
+        *norm_rows(f"{theirs}.full_layer_layer_norm", f"{ours}.mlp.norm"),
+        *rest,
     ]
-    return [*rows, Row("pooler.{p}", f"{pooler[c.head]}.dense.{{p}}")] if c.head in pooler else rows
 
 
 def head_rows(c: Config) -> list[Row]:
@@ -93,6 +103,10 @@ def head_rows(c: Config) -> list[Row]:
     return masked_lm_rows("predictions.dense", "predictions.LayerNorm", "predictions.decoder", "predictions.bias")
 
 
+# What the first published configs had room for.
+OLD = dict(
+    net_structure_type=(0,), gap_size=(0,), num_memory_blocks=(0,), down_scale_factor=(1,), layers_to_keep=([],),
+)  # fmt: skip
 FORMATS = {
     "albert": Format(
         rows, classes("Albert", PreTraining="masked_lm"),
@@ -101,8 +115,8 @@ FORMATS = {
             classifier_dropout_prob="classifier_dropout",
         ),
         head_rows, "albert.",
-        FIXED | dict(net_structure_type=(0,), gap_size=(0,), num_memory_blocks=(0,), down_scale_factor=(1,), layers_to_keep=([],)),
-        ignore=(BUFFERS, POOLER, r"sop_classifier\.classifier\.(weight|bias)",
+        FIXED | OLD,
+        ignore=(BUFFERS, r"(albert\.)?pooler\.(weight|bias)", r"sop_classifier\.classifier\.(weight|bias)",
             r"predictions\.((dense|LayerNorm|decoder)\.)?(weight|bias)"),
     )
 }  # fmt: skip

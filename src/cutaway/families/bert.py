@@ -6,10 +6,9 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from ..names import Format, Group, Row
-from ..parts import MLP, Attention, Block, Classifier, Context, LayerNorm, Learned, MaskedLM, Network
-from ..parts import Pooler, PostNorm, Stack, Unembed
-from .encoders import BUFFERS, CLS, FIELDS, FIXED, POOLER
-from .encoders import classes, cls_rows, embedding_rows, layer_rows, masked_lm_rows, pick, projection_rows
+from ..parts import MLP, Attention, Block, Context, Learned, Network, PostNorm, Stack
+from ..parts.heads import Classifier, MaskedLM, Pooler, Unembed
+from .encoders import BUFFERS, CLS, FIELDS, FIXED, POOLER, SEGMENTS, body_rows, classes, cls_rows, masked_lm_rows, pick
 from .keys import always
 
 
@@ -37,12 +36,12 @@ class Config:
 
 class BERT(Network):
     kind = "encoder"
-    extras = {"token_type_ids": "segments"}
+    extras = SEGMENTS
 
     def __init__(self, c: Config):
         super().__init__(c)
         drop = c.dropout if c.classifier_dropout is None else c.classifier_dropout
-        norm = lambda: LayerNorm(c.width, c.eps)
+        norm = lambda: nn.LayerNorm(c.width, c.eps)
         attend = lambda: PostNorm(norm(), Attention(c.width, c.heads, dropout=c.attention_dropout), c.dropout)
         feed = lambda: PostNorm(norm(), MLP(c.width, c.hidden, c.act), c.dropout)
         self.embed, self.segment = nn.Embedding(c.vocab, c.width), nn.Embedding(c.segments, c.width)
@@ -70,8 +69,8 @@ class BERT(Network):
 
 def rows(c: Config) -> list[Row]:
     pooler = {"base": "head"} if c.own_pooler else {"base": "head", "sequence": "head.pooler"}
-    rows = [*embedding_rows(), *projection_rows(), *layer_rows()]
-    return [*rows, Row("pooler.dense.{p}", f"{pooler[c.head]}.dense.{{p}}")] if c.head in pooler else rows
+    rest = [Row("pooler.dense.{p}", f"{pooler[c.head]}.dense.{{p}}")] if c.head in pooler else []
+    return [*body_rows(), *rest]
 
 
 def roberta_rows(c: Config) -> list[Row]:

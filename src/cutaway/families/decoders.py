@@ -4,36 +4,33 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ..names import Field, Format, Group, Row, chunks, thirds
+from .keys import ACT
 
 FIELDS = dict(
     vocab_size="vocab", hidden_size="width", num_hidden_layers="depth", num_attention_heads="heads",
     intermediate_size="hidden", num_key_value_heads="kv_heads", max_position_embeddings="length", rms_norm_eps="eps",
     tie_word_embeddings="tied", attention_dropout="attention_dropout", initializer_range="std",
 )  # fmt: skip
-BIAS = {"attention_bias": Field("bias", lambda on: "qkvo" if on else "", lambda bias: bias == "qkvo")}
+ACTS = {"hidden_act": ACT}
+BIASED = {"attention_bias": Field("bias", lambda on: "qkvo" if on else "", lambda bias: bias == "qkvo")}
+UNBIASED = dict(attention_bias=(False,), mlp_bias=(False,), lm_head_bias=(False,))
 HEAD_DIM = Group(("head_dim",), lambda t: t, lambda c: {"head_dim": c.head_dim} if c.head_dim else {})
 
 
 def published(
     name: str,
     rows: Callable[[Any], list[Row]],
-    *groups: Group,
+    groups: tuple[Group, ...],
     fields: Mapping[str, str | Field],
-    fixed: Mapping[str, Any] | None = None,
+    fixed: Mapping[str, Any],
+    /,
     **defaults: Any,
 ) -> Format:
-    """The format of the model type whose classes are called ``name``; ``defaults`` are its keys."""
-    return Format(
-        rows,
-        {f"{name}ForCausalLM": "lm", f"{name}Model": "base"},
-        {**FIELDS, **fields},
-        lambda c: [Row("lm_head.weight", "head.weight")],
-        "model.",
-        fixed or {},
-        defaults,
-        (HEAD_DIM, *groups),
-        ignore=(r".*rotary_emb\.inv_freq",),
-    )
+    """The format of the model type whose classes are called ``name``; the keywords are its keys."""
+    heads = {f"{name}ForCausalLM": "lm", f"{name}Model": "base"}
+    head_rows = lambda c: [Row("lm_head.weight", "head.weight")]
+    fields, old = {**FIELDS, **fields}, (r".*rotary_emb\.inv_freq",)
+    return Format(rows, heads, fields, head_rows, "model.", fixed, defaults, (HEAD_DIM, *groups), old)
 
 
 THEIRS, ATTENTION, MLP = "layers.{i}", "stack.blocks.{i}.attention", "stack.blocks.{i}.mlp"
@@ -62,9 +59,10 @@ def projections(normed: bool = False) -> list[Row]:
     ]
 
 
-def fused(heads: int, kv_heads: int, head_dim: int) -> list[Row]:
+def fused(c: Any) -> list[Row]:
     """The same, two tensors for all (Phi-3)."""
-    qkv = chunks(heads * head_dim, kv_heads * head_dim, kv_heads * head_dim)
+    dim, kv_heads = c.head_dim or c.width // c.heads, c.kv_heads or c.heads
+    qkv = chunks(c.heads * dim, kv_heads * dim, kv_heads * dim)
     return [
         Row(f"{THEIRS}.self_attn.qkv_proj.{{p}}", f"{ATTENTION}.sublayer.{{q,k,v}}.{{p}}", qkv),
         Row(f"{THEIRS}.mlp.gate_up_proj.{{p}}", f"{MLP}.sublayer.{{gate,up}}.{{p}}", thirds(2)),

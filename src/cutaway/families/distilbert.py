@@ -7,9 +7,10 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from ..names import Format, Row
-from ..parts import MLP, Attention, Block, Classifier, Context, LayerNorm, Learned, MaskedLM, Network
-from ..parts import Pooler, PostNorm, Sinusoidal, Stack, Unembed
-from .encoders import ABSOLUTE, BUFFERS, classes, masked_lm_rows, norm, pick
+from ..parts import MLP, Attention, Block, Context, Learned, Network, PostNorm, Stack
+from ..parts.heads import Classifier, MaskedLM, Pooler, Unembed
+from ..parts.positions import Sinusoidal
+from .encoders import ABSOLUTE, BUFFERS, classes, masked_lm_rows, norm_rows, pick
 from .keys import ACTIVATIONS, words
 
 
@@ -38,7 +39,7 @@ class DistilBERT(Network):
 
     def __init__(self, c: Config):
         super().__init__(c)
-        norm = lambda: LayerNorm(c.width, 1e-12)
+        norm = lambda: nn.LayerNorm(c.width, 1e-12)
         attend = lambda: PostNorm(norm(), Attention(c.width, c.heads, dropout=c.attention_dropout))
         feed = lambda: PostNorm(norm(), MLP(c.width, c.hidden, c.act), c.dropout)
         self.embed, self.position = nn.Embedding(c.vocab, c.width), Learned(c.length, c.width)
@@ -72,13 +73,13 @@ def rows(c: Config) -> list[Row]:
     return [
         Row("embeddings.word_embeddings.weight", "embed.weight"),
         Row("embeddings.position_embeddings.weight", "position.weight"),
-        *norm("embeddings.LayerNorm", "norm"),
+        *norm_rows("embeddings.LayerNorm", "norm"),
         Row(f"{theirs}.attention.{{x:q|k|v}}_lin.{{p}}", f"{ours}.attention.sublayer.{{x}}.{{p}}"),
         Row(f"{theirs}.attention.out_lin.{{p}}", f"{ours}.attention.sublayer.o.{{p}}"),
-        *norm(f"{theirs}.sa_layer_norm", f"{ours}.attention.norm"),
+        *norm_rows(f"{theirs}.sa_layer_norm", f"{ours}.attention.norm"),
         Row(f"{theirs}.ffn.lin1.{{p}}", f"{ours}.mlp.sublayer.up.{{p}}"),
         Row(f"{theirs}.ffn.lin2.{{p}}", f"{ours}.mlp.sublayer.down.{{p}}"),
-        *norm(f"{theirs}.output_layer_norm", f"{ours}.mlp.norm"),
+        *norm_rows(f"{theirs}.output_layer_norm", f"{ours}.mlp.norm"),
     ]
 
 

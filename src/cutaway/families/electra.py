@@ -1,16 +1,14 @@
 """ELECTRA (Clark et al., 2020): BERT with narrow token vectors, trained to tell which tokens were replaced."""
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from ..names import Format, Group, Row
-from ..parts import MLP, Attention, Block, Classifier, Context, LayerNorm, Learned, MaskedLM, Network
-from ..parts import Pooler, PostNorm, Stack, Unembed
-from .encoders import ABSOLUTE, BUFFERS, FIELDS
-from .encoders import classes, cls_rows, embedding_rows, layer_rows, masked_lm_rows, pick, projection_rows
+from ..parts import MLP, Attention, Block, Context, Learned, Network, PostNorm, Stack
+from ..parts.heads import Classifier, MaskedLM, Pooler, Unembed
+from .encoders import ABSOLUTE, BUFFERS, FIELDS, SEGMENTS, body_rows, classes, cls_rows, masked_lm_rows, pick
 
 
 @dataclass(frozen=True)
@@ -36,13 +34,13 @@ class Config:
 
 class ELECTRA(Network):
     kind = "encoder"
-    extras: ClassVar = {"token_type_ids": "segments"}
+    extras = SEGMENTS
 
     def __init__(self, c: Config):
         super().__init__(c)
         narrow = c.embedding or c.width
         drop = c.dropout if c.classifier_dropout is None else c.classifier_dropout
-        norm = lambda width=c.width: LayerNorm(width, c.eps)
+        norm = lambda width=c.width: nn.LayerNorm(width, c.eps)
         attend = lambda: PostNorm(norm(), Attention(c.width, c.heads, dropout=c.attention_dropout), c.dropout)
         feed = lambda: PostNorm(norm(), MLP(c.width, c.hidden, c.act), c.dropout)
         self.embed, self.segment = nn.Embedding(c.vocab, narrow), nn.Embedding(c.segments, narrow)
@@ -71,8 +69,7 @@ class ELECTRA(Network):
 
 
 def rows(c: Config) -> list[Row]:
-    project = Row("embeddings_project.{p}", "project.{p}")
-    return [*embedding_rows(), project, *projection_rows(), *layer_rows()]
+    return [*body_rows(), Row("embeddings_project.{p}", "project.{p}")]
 
 
 def head_rows(c: Config) -> list[Row]:

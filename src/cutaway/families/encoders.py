@@ -14,11 +14,12 @@ FIELDS: dict[str, str | Field] = dict(
     layer_norm_eps="eps", hidden_dropout_prob="dropout", attention_probs_dropout_prob="attention_dropout",
     initializer_range="std",
 )  # fmt: skip
+SEGMENTS = {"token_type_ids": "segments"}  # the door's word for what forward calls segments
 ABSOLUTE: dict[str, Any] = {"position_embedding_type": ("absolute",)}
 FIXED = ABSOLUTE | {"tie_word_embeddings": True}
 # Tensors that may lie beside what was asked for: buffers, poolers, heads of pretraining.
 BUFFERS = r"(\w+\.)?embeddings\.(position_ids|token_type_ids)"
-POOLER = r"(\w+\.)?pooler\.(dense\.)?(weight|bias)"
+POOLER = r"(\w+\.)?pooler\.dense\.(weight|bias)"
 CLS = (
     r"cls\.(predictions|seq_relationship)\.((transform\.dense|transform\.LayerNorm|decoder)\.)?(weight|bias|gamma|beta)"
 )
@@ -38,7 +39,7 @@ def pick(head: str, **made: Callable[[], nn.Module | None]) -> nn.Module | None:
     return made[head]()
 
 
-def norm(theirs: str, ours: str) -> list[Row]:
+def norm_rows(theirs: str, ours: str) -> list[Row]:
     """A LayerNorm, whose weights TensorFlow calls gamma and beta."""
     pairs = (("weight", "gamma"), ("bias", "beta"))
     return [Row(f"{theirs}.{p}", f"{ours}.{p}", also=(f"{theirs}.{old}",)) for p, old in pairs]
@@ -48,25 +49,26 @@ def embedding_rows() -> list[Row]:
     """The three tables whose sum is a token, and the norm of that sum."""
     tables = (("word", "embed"), ("position", "position"), ("token_type", "segment"))
     rows = [Row(f"embeddings.{theirs}_embeddings.weight", f"{ours}.weight") for theirs, ours in tables]
-    return [*rows, *norm("embeddings.LayerNorm", "norm")]
-
-
-def projection_rows(suffix: str = "") -> list[Row]:
-    """What makes queries, keys and values."""
-    theirs, ours = "encoder.layer.{i}.attention.self", "stack.blocks.{i}.attention.sublayer"
-    return [Row(f"{theirs}.{x}{suffix}.{{p}}", f"{ours}.{x[0]}.{{p}}") for x in ("query", "key", "value")]
+    return [*rows, *norm_rows("embeddings.LayerNorm", "norm")]
 
 
 def layer_rows() -> list[Row]:
-    """The rest of a layer."""
+    """A layer, but for what makes queries, keys and values."""
     theirs, ours = "encoder.layer.{i}", "stack.blocks.{i}"
     return [
         Row(f"{theirs}.attention.output.dense.{{p}}", f"{ours}.attention.sublayer.o.{{p}}"),
-        *norm(f"{theirs}.attention.output.LayerNorm", f"{ours}.attention.norm"),
+        *norm_rows(f"{theirs}.attention.output.LayerNorm", f"{ours}.attention.norm"),
         Row(f"{theirs}.intermediate.dense.{{p}}", f"{ours}.mlp.sublayer.up.{{p}}"),
         Row(f"{theirs}.output.dense.{{p}}", f"{ours}.mlp.sublayer.down.{{p}}"),
-        *norm(f"{theirs}.output.LayerNorm", f"{ours}.mlp.norm"),
+        *norm_rows(f"{theirs}.output.LayerNorm", f"{ours}.mlp.norm"),
     ]
+
+
+def body_rows(suffix: str = "") -> list[Row]:
+    """Embeddings and layers, whose projections are named query, key and value with a ``suffix``."""
+    theirs, ours = "encoder.layer.{i}.attention.self", "stack.blocks.{i}.attention.sublayer"
+    projections = [Row(f"{theirs}.{x}{suffix}.{{p}}", f"{ours}.{x[0]}.{{p}}") for x in ("query", "key", "value")]
+    return [*embedding_rows(), *projections, *layer_rows()]
 
 
 def masked_lm_rows(dense: str, layer_norm: str, decoder: str, bias: str | None = None) -> list[Row]:
@@ -74,7 +76,7 @@ def masked_lm_rows(dense: str, layer_norm: str, decoder: str, bias: str | None =
     beside = f"{decoder}.bias"
     return [
         Row(f"{dense}.{{p}}", "head.dense.{p}"),
-        *norm(layer_norm, "head.norm"),
+        *norm_rows(layer_norm, "head.norm"),
         Row(f"{decoder}.weight", "head.unembed.weight"),
         Row(bias or beside, "head.unembed.bias", also=(beside,) if bias else ()),
     ]

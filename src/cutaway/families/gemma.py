@@ -9,23 +9,12 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from ..names import Row
-from ..parts import (
-    Attention,
-    Block,
-    Context,
-    GatedMLP,
-    Network,
-    PreNorm,
-    RMSNorm,
-    Rotary,
-    SandwichNorm,
-    Scaling,
-    Stack,
-    Unembed,
-)
+from ..parts import Attention, Block, Context, GatedMLP, Network, RMSNorm, Stack, Unembed
+from ..parts.blocks import PreNorm, SandwichNorm
+from ..parts.rotary import Rotary, Scaling
 from . import windows
-from .decoders import ATTENTION, BIAS, MLP, THEIRS, frame, projections, published
-from .keys import always
+from .decoders import ATTENTION, BIASED, MLP, THEIRS, frame, projections, published
+from .keys import always, words
 from .rope import ROPE
 
 
@@ -46,7 +35,8 @@ class Config:
     theta: float = 10_000.0
     scaling: Scaling | None = None
     length: int = 8192
-    residual: str = "pre"
+    sandwich: bool = False  # a second norm after each sublayer
+    act: str = "gelu_tanh"
     eps: float = 1e-6
     tied: bool = True
     attention_dropout: float = 0.0
@@ -61,15 +51,12 @@ class Gemma(Network):
         super().__init__(c)
         dim = c.head_dim or c.width // c.heads
         norm = lambda: RMSNorm(c.width, c.eps, offset=1.0)
-        step = {
-            "pre": lambda sublayer: PreNorm(norm(), sublayer),
-            "sandwich": lambda sublayer: SandwichNorm(norm(), sublayer, norm()),
-        }[c.residual]
+        step = lambda f: SandwichNorm(norm(), f, norm()) if c.sandwich else PreNorm(norm(), f)
         attend = lambda: Attention(
             c.width, c.heads, kv_heads=c.kv_heads, head_dim=c.head_dim, bias=c.bias, dropout=c.attention_dropout,
             scale=(c.score_width or dim) ** -0.5, rotary=Rotary(dim, c.theta, c.scaling),
         )  # fmt: skip
-        block = lambda: Block(attention=step(attend()), mlp=step(GatedMLP(c.width, c.hidden, "gelu_tanh")))
+        block = lambda: Block(attention=step(attend()), mlp=step(GatedMLP(c.width, c.hidden, c.act)))
         self.embed = nn.Embedding(c.vocab, c.width)
         self.stack = Stack([block() for _ in range(c.depth)], norm(), windows.causal(c.windows, c.depth))
         unembed = lambda: Unembed(c.width, c.vocab, tied=self.embed if c.tied else None, cap=c.logit_cap)
@@ -82,7 +69,7 @@ class Gemma(Network):
 
 
 def rows(c: Config) -> list[Row]:
-    if c.residual == "pre":
+    if not c.sandwich:
         return frame("input", "post_attention") + projections()
     return [
         *frame("input", "pre_feedforward"),
@@ -92,16 +79,15 @@ def rows(c: Config) -> list[Row]:
     ]
 
 
-TANH = ("gelu_pytorch_tanh", "gelu")  # "gelu" is what the first checkpoints said
+TANH = words("act", dict(gelu_pytorch_tanh="gelu_tanh", gelu="gelu_tanh"))  # the first checkpoints said gelu
+OFF = dict(use_bidirectional_attention=(None, False))
 FORMATS = {
-    "gemma": published("Gemma", rows, ROPE, always(residual="pre"), fields=BIAS,
-        fixed=dict(hidden_act=TANH, hidden_activation=(None, *TANH), use_bidirectional_attention=(None, False)),
-        num_key_value_heads=16, max_position_embeddings=8192),
-    "gemma2": published("Gemma2", rows, ROPE, windows.MIXED, always(residual="sandwich"),
-        fields=BIAS | dict(query_pre_attn_scalar="score_width", attn_logit_softcapping="score_cap",
+    "gemma": published("Gemma", rows, (ROPE, always(sandwich=False)), BIASED | {"hidden_act": TANH},
+        OFF | {"hidden_activation": (None, "gelu_pytorch_tanh")}, num_key_value_heads=16, max_position_embeddings=8192),
+    "gemma2": published("Gemma2", rows, (ROPE, windows.MIXED, always(sandwich=True)),
+        BIASED | dict(hidden_activation=TANH, query_pre_attn_scalar="score_width", attn_logit_softcapping="score_cap",
             final_logit_softcapping="logit_cap"),
-        fixed=dict(hidden_activation=TANH[0], hidden_act=TANH, use_bidirectional_attention=(None, False),
-            cache_implementation=..., sliding_window_size=...),
+        OFF | dict(hidden_act=("gelu_pytorch_tanh",), cache_implementation=..., sliding_window_size=...),
         hidden_size=2304, num_hidden_layers=26, num_attention_heads=8, intermediate_size=9216, num_key_value_heads=4,
         max_position_embeddings=8192, query_pre_attn_scalar=256, sliding_window=4096, attn_logit_softcapping=50.0,
         final_logit_softcapping=30.0),

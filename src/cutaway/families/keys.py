@@ -41,3 +41,12 @@ def always(**ours: Any) -> Group:
         return {}
 
     return Group((), lambda _: ours, save)
+
+
+def spelled(to: str, key: str, *older: str) -> Group:
+    """A field with a key of today, which is written, and older ones, which go first when they are there."""
+
+    def load(theirs: dict[str, Any]) -> dict[str, Any]:
+        return {to: [*theirs.values()][-1]} if theirs else {}
+
+    return Group((key, *older), load, lambda c: {key: getattr(c, to)})

@@ -9,27 +9,16 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from ..names import Row
-from ..parts import (
-    Attention,
-    Block,
-    Context,
-    GatedMLP,
-    MixtureOfExperts,
-    Network,
-    OutputNorm,
-    PreNorm,
-    RMSNorm,
-    Rotary,
-    Scaling,
-    Stack,
-    Unembed,
-)
+from ..parts import Attention, Block, Context, GatedMLP, MixtureOfExperts, Network, RMSNorm, Stack, Unembed
+from ..parts.blocks import OutputNorm, PreNorm
+from ..parts.rotary import Rotary, Scaling
 from . import windows
-from .decoders import BIAS, experts, frame, fused, projections, published
-from .keys import ACT, always
+from .decoders import ACTS, BIASED, UNBIASED, experts, frame, fused, projections, published
+from .keys import always
 from .rope import ORIGINAL, PARTIAL_ROPE, ROPE
 
 RESIDUAL = {"pre": PreNorm, "output": OutputNorm}
+QK_NORM = (None, "head", "whole")
 
 
 @dataclass(frozen=True)
@@ -42,7 +31,7 @@ class Config:
     kv_heads: int | None = None
     head_dim: int | None = None
     bias: str = ""  # the projections of attention that have one
-    qk_norm: str | None = None  # on q and k: of each "head" or of the "whole" projection
+    qk_norm: str | None = None  # on q and k: on each "head", or on the "whole" projection
     windows: tuple[int | None, ...] = (None,)  # repeated over the layers
     theta: float = 10_000.0
     scaling: Scaling | None = None
@@ -60,6 +49,11 @@ class Config:
     std: float = 0.02
     head: str = "lm"
 
+    def __post_init__(self) -> None:
+        for name, known in (("residual", RESIDUAL), ("qk_norm", QK_NORM)):
+            if (value := vars(self)[name]) not in known:
+                raise ValueError(f"{name} is one of {', '.join(map(repr, known))}, got {value!r}")
+
 
 class LLaMA(Network):
     kind = "decoder"
@@ -69,10 +63,9 @@ class LLaMA(Network):
         step = lambda sublayer: RESIDUAL[c.residual](RMSNorm(c.width, c.eps), sublayer, c.dropout)
         feed = lambda: GatedMLP(c.width, c.hidden, c.act, c.mlp_bias)
         mix = lambda: MixtureOfExperts(c.width, [feed() for _ in range(c.experts)], c.top)
-        block = lambda: Block(attention=step(attention(c)), mlp=step(mix() if c.experts else feed()))
         self.embed = nn.Embedding(c.vocab, c.width)
-        blocks, masks = [block() for _ in range(c.depth)], windows.causal(c.windows, c.depth)
-        self.stack = Stack(blocks, RMSNorm(c.width, c.eps), masks)
+        blocks = [Block(attention=step(attention(c)), mlp=step(mix() if c.experts else feed())) for _ in range(c.depth)]
+        self.stack = Stack(blocks, RMSNorm(c.width, c.eps), windows.causal(c.windows, c.depth))
         self.head = Unembed(c.width, c.vocab, tied=self.embed if c.tied else None) if c.head == "lm" else None
 
     def forward(self, ids: Int[Tensor, "B N"], ctx: Context | None = None) -> Float[Tensor, "B N D"]:
@@ -80,14 +73,14 @@ class LLaMA(Network):
 
 
 def attention(c: Config) -> Attention:
-    turned = int((c.head_dim or c.width // c.heads) * c.fraction)
-    norm = lambda width: RMSNorm(width, c.eps)
+    dim, norm = c.head_dim or c.width // c.heads, lambda width: RMSNorm(width, c.eps)
     attend = Attention(
         c.width, c.heads, kv_heads=c.kv_heads, head_dim=c.head_dim, bias=c.bias, dropout=c.attention_dropout,
-        norm=norm if c.qk_norm == "head" else None, rotary=Rotary(turned, c.theta, c.scaling),
+        norm=norm if c.qk_norm == "head" else None, rotary=Rotary(int(dim * c.fraction), c.theta, c.scaling),
     )  # fmt: skip
     if c.qk_norm == "whole":
-        attend.q, attend.k = (nn.Sequential(part, norm(part.out_features)) for part in (attend.q, attend.k))
+        for name, linear in (("q", attend.q), ("k", attend.k)):
+            attend.add_module(name, nn.Sequential(linear, norm(linear.out_features)))
     return attend
 
 
@@ -96,35 +89,28 @@ def rows(c: Config) -> list[Row]:
     return [*frame(*norms), *projections(c.qk_norm == "whole"), *experts()]
 
 
-def fused_rows(c: Config) -> list[Row]:
-    sizes = c.heads, c.kv_heads or c.heads, c.head_dim or c.width // c.heads
-    return [*frame("input", "post_attention"), *fused(*sizes)]
-
-
-FIELDS = {"hidden_act": ACT}
-UNBIASED = dict(attention_bias=(False,), mlp_bias=(False,), lm_head_bias=(False,))
 MISTRAL = dict(intermediate_size=14_336, num_key_value_heads=8, max_position_embeddings=131_072)
 QWEN = dict(
     vocab_size=151_936, num_hidden_layers=32, intermediate_size=22_016, num_key_value_heads=32,
     max_position_embeddings=32_768, use_sliding_window=False, sliding_window=4096, max_window_layers=28,
-    fixed=dict(max_window_layers=..., use_mrope=(False,)),
 )  # fmt: skip
+QWEN_OLD = dict(max_window_layers=..., use_mrope=(False,))
 FORMATS = {
-    "llama": published("Llama", rows, ROPE, fields=FIELDS | BIAS | {"mlp_bias": "mlp_bias"},
-        fixed=dict(pretraining_tp=..., max_sequence_length=...), max_position_embeddings=2048),
-    "mistral": published("Mistral", rows, ROPE, windows.SAME, fields=FIELDS, fixed=UNBIASED,
-        sliding_window=4096, **MISTRAL),
-    "mixtral": published("Mixtral", rows, ROPE, windows.SAME,
-        fields=FIELDS | dict(num_local_experts="experts", num_experts_per_tok="top"),
-        fixed=UNBIASED | dict(output_router_logits=False, router_jitter_noise=0.0, router_aux_loss_coef=...),
+    "llama": published("Llama", rows, (ROPE,), ACTS | BIASED | {"mlp_bias": "mlp_bias"},
+        dict(pretraining_tp=..., max_sequence_length=...), max_position_embeddings=2048),
+    "mistral": published("Mistral", rows, (ROPE, windows.SAME), ACTS, UNBIASED, sliding_window=4096, **MISTRAL),
+    "mixtral": published("Mixtral", rows, (ROPE, windows.SAME),
+        ACTS | dict(num_local_experts="experts", num_experts_per_tok="top"),
+        UNBIASED | dict(output_router_logits=False, router_jitter_noise=0.0, router_aux_loss_coef=...),
         rope_theta=1e6, rms_norm_eps=1e-5, num_local_experts=8, **MISTRAL),
-    "qwen2": published("Qwen2", rows, ROPE, windows.SWITCHED, always(bias="qkv"), fields=FIELDS, **QWEN),
-    "qwen3": published("Qwen3", rows, ROPE, windows.SWITCHED, always(qk_norm="head"), fields=FIELDS | BIAS,
+    "qwen2": published("Qwen2", rows, (ROPE, windows.SWITCHED, always(bias="qkv")), ACTS, QWEN_OLD, **QWEN),
+    "qwen3": published("Qwen3", rows, (ROPE, windows.SWITCHED, always(qk_norm="head")), ACTS | BIASED, QWEN_OLD,
         head_dim=128, **QWEN),
-    "phi3": published("Phi3", fused_rows, PARTIAL_ROPE, windows.SAME, fields=FIELDS | {"resid_pdrop": "dropout"},
-        fixed=UNBIASED | {"embd_pdrop": 0.0, ORIGINAL: ...}, vocab_size=32_064, hidden_size=3072, rms_norm_eps=1e-5,
-        intermediate_size=8192, max_position_embeddings=4096, original_max_position_embeddings=4096),
-    "olmo2": published("Olmo2", rows, ROPE, always(residual="output", qk_norm="whole"), fields=FIELDS | BIAS,
+    "phi3": published("Phi3", lambda c: [*frame("input", "post_attention"), *fused(c)], (PARTIAL_ROPE, windows.SAME),
+        ACTS | {"resid_pdrop": "dropout"}, UNBIASED | {"embd_pdrop": 0.0, ORIGINAL: ...}, rms_norm_eps=1e-5,
+        vocab_size=32_064, hidden_size=3072, intermediate_size=8192, max_position_embeddings=4096,
+        original_max_position_embeddings=4096),
+    "olmo2": published("Olmo2", rows, (ROPE, always(residual="output", qk_norm="whole")), ACTS | BIASED, {},
         vocab_size=50_304, max_position_embeddings=2048, rms_norm_eps=1e-5),
 }  # fmt: skip
 NETWORK = LLaMA

@@ -32,7 +32,7 @@ def read_rope(theirs: dict[str, Any]) -> dict[str, Any]:
     told = dict(theirs.get("rope_scaling") or theirs.get("rope_parameters") or {})
     old = told.pop("type", "default")
     kind = told.pop("rope_type", old)
-    ours = {}
+    ours: dict[str, Any] = {}
     for key, name in (("rope_theta", "theta"), ("partial_rotary_factor", "fraction")):
         value = told.pop(key, theirs.get(key))
         ours |= {} if value is None else {name: value}

@@ -89,19 +89,13 @@ class T5Encoder(T5):
 
 def rows(c: Config) -> list[Row]:
     their, our, cross = "{s:encoder|decoder}.block.{i}.layer", "{s}.blocks.{i}", "decoder.blocks.{i}.cross"
-    table = "SelfAttention.relative_attention_bias.weight"
+    table, last = "SelfAttention.relative_attention_bias.weight", {"encoder": 1, "decoder": 2}
     shared = Row(f"{{s:encoder|decoder}}.block.0.layer.0.{table}", "{s}.bias.table.weight")
     each = Row(f"{their}.0.{table}", f"{our}.attention.sublayer.relative.table.weight")
-    feed = {"wi_0": "gate", "wi_1": "up", "wo": "down"} if c.gated else {"wi": "up", "wo": "down"}
-    ends = [
-        (f"{s}.block.{{i}}.layer.{n}", f"{s}.blocks.{{i}}.mlp") for s, n in (("encoder", 1), ("decoder", 2))
-    ]
+    feed = [("wi_0", "gate"), ("wi_1", "up"), ("wo", "down")] if c.gated else [("wi", "up"), ("wo", "down")]
+    ends = [(f"{s}.block.{{i}}.layer.{n}", f"{s}.blocks.{{i}}.mlp") for s, n in last.items()]
     return [
-        Row(
-            "shared.weight",
-            "embed.weight",
-            also=tuple(f"{s}.embed_tokens.weight" for s in ("encoder", "decoder")),
-        ),
+        Row("shared.weight", "embed.weight", also=tuple(f"{s}.embed_tokens.weight" for s in last)),
         shared if c.shared_bias else each,
         Row(f"{their}.0.SelfAttention.{{x:q|k|v|o}}.weight", f"{our}.attention.sublayer.{{x}}.weight"),
         Row(f"{their}.0.layer_norm.weight", f"{our}.attention.norm.weight"),
@@ -110,7 +104,7 @@ def rows(c: Config) -> list[Row]:
         *(
             Row(f"{t}.DenseReluDense.{a}.weight", f"{o}.sublayer.{b}.weight")
             for t, o in ends
-            for a, b in feed.items()
+            for a, b in feed
         ),
         *(Row(f"{t}.layer_norm.weight", f"{o}.norm.weight") for t, o in ends),
         Row("{s:encoder|decoder}.final_layer_norm.weight", "{s}.norm.weight"),

@@ -9,6 +9,8 @@ from ..scores import CAUSAL, Mask, window
 
 def causal(windows: Sequence[int | None], depth: int) -> list[Mask]:
     """The mask of each layer; ``windows`` are repeated over the layers, None sees everything before."""
+    if not windows:
+        raise ValueError("windows need at least one layer's: (None,) for none, (4096, None) for every other layer")
     masks = [CAUSAL if n is None else window(n) for n in windows]
     return [masks[i % len(masks)] for i in range(depth)]
 
@@ -23,7 +25,7 @@ def read(theirs: dict[str, Any]) -> dict[str, Any]:
     """The windows of all layers as their shortest pattern: by ``layer_types``, else from layer
     ``max_window_layers`` on (Qwen), else in every other layer (Gemma 2)."""
     size = theirs.get("sliding_window") if theirs.get("use_sliding_window", True) else None
-    depth, first, kinds = (theirs.get(k) for k in ("num_hidden_layers", "max_window_layers", "layer_types"))
+    depth, first, kinds = theirs["num_hidden_layers"], theirs.get("max_window_layers"), theirs.get("layer_types")
     if kinds is None:
         local = [i % 2 == 0 if first is None else i >= first for i in range(depth)]
     elif len(kinds) != depth or set(kinds) - {"sliding_attention", "full_attention"}:

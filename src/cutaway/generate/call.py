@@ -67,8 +67,9 @@ def texts_of(prompt: object) -> list[str] | None:
     """The texts of a prompt; None for ids."""
     if isinstance(prompt, str):
         return [prompt]
-    several = isinstance(prompt, list | tuple) and len(prompt) > 0 and all(isinstance(p, str) for p in prompt)
-    return list(prompt) if several else None
+    if isinstance(prompt, list | tuple) and prompt and all(isinstance(text, str) for text in prompt):
+        return list(prompt)
+    return None
 
 
 def special_ids(tokenizer: "Tokenizer | None") -> dict[str, int | None]:

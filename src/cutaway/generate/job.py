@@ -37,7 +37,8 @@ class Job:
 
     def tokens(self) -> Iterator[Int[Tensor, " R"]]:
         """The next token of all rows, again and again; NOTHING for a row that has ended."""
-        s, pick = self.settings, greedy
+        s = self.settings
+        pick: Pick = greedy
         if s.temperature > 0:
             source = torch.Generator(self.prompt.device)
             pick = sampler(None if s.seed is None else source.manual_seed(s.seed))

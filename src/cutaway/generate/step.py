@@ -19,11 +19,13 @@ class NetworkStep:
     def __init__(
         self, network: Network, room: int, copies: int = 1, source: Int[Tensor, "B M"] | None = None
     ):
-        self.network, self.room, self.copies, self.source = network, room, copies, source
+        assert network.head is not None  # generate lets only language models through
+        self.network, self.head, self.source = network, network.head, source
+        self.room, self.copies = room, copies
         self.run = network.decode if isinstance(network, EncoderDecoder) else network
-        self.cache = Cache()
-        self.rule, self.places = OPEN, None
-        self.memory, self.memory_rule = None, OPEN
+        self.cache, self.rule, self.memory_rule = Cache(), OPEN, OPEN
+        self.places: Tensor | None = None
+        self.memory: Tensor | None = None
 
     @torch.no_grad()
     def __call__(self, ids: Ids, rows: Int[Tensor, " R"] | None = None) -> Logits:
@@ -35,10 +37,11 @@ class NetworkStep:
 
     def begin(self, ids: Ids) -> Logits:
         """Reads the sources and the prompts, then makes the copies. Raises ValueError for NaN."""
-        network, real = self.network, F.pad(ids != NOTHING, (0, self.room), value=True)
-        if isinstance(network, EncoderDecoder):
+        real = F.pad((ids != NOTHING).byte(), (0, self.room), value=1).bool()
+        if isinstance(self.network, EncoderDecoder) and self.source is not None:
             self.memory_rule, places = padding(self.source != NOTHING)
-            self.memory = network.encode(self.source.clamp(min=0), Context(self.memory_rule, places, places))
+            ctx = Context(self.memory_rule, places, places)
+            self.memory = self.network.encode(self.source.clamp(min=0), ctx)
         self.rule, self.places = padding(real)
         self.cache.capacity = real.shape[1]
         logits = self.read(ids)
@@ -51,7 +54,7 @@ class NetworkStep:
         rows = torch.arange(len(ids), device=ids.device).repeat_interleave(self.copies)
         self.cache.reorder(rows)
         self.rule, self.places = padding(real[rows])
-        if self.memory is not None:
+        if self.source is not None and self.memory is not None:
             self.memory, (self.memory_rule, _) = self.memory[rows], padding(self.source[rows] != NOTHING)
         return logits[rows]
 
@@ -60,7 +63,7 @@ class NetworkStep:
         at = self.cache.length
         new = None if self.places is None else self.places[:, at : at + ids.shape[1]]
         ctx = Context(self.rule, new, self.places, at, self.memory, self.memory_rule, self.cache)
-        return self.network.head(self.run(ids.clamp(min=0), ctx)[:, -1:])[:, 0].float()
+        return self.head(self.run(ids.clamp(min=0), ctx)[:, -1:])[:, 0].float()
 
 
 def padding(real: Bool[Tensor, "B K"]) -> tuple[Rule, Int[Tensor, "B K"] | None]:

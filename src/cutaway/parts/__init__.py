@@ -7,38 +7,12 @@ from .feedforward import MLP, GatedMLP, MixtureOfExperts, activation
 from .heads import Classifier, MaskedLM, Pooler, Unembed
 from .network import EncoderDecoder, Network, initialise, scale_outputs
 from .norms import LayerNorm, RMSNorm
-from .positions import ALiBi, Learned, RelativeBias, Sinusoidal
+from .positions import ALiBi, Disentangled, Learned, RelativeBias, Sinusoidal
 from .rotary import Rotary, Scaling
 
 __all__ = [
-    "MLP",
-    "ALiBi",
-    "Attention",
-    "Block",
-    "Cache",
-    "Classifier",
-    "Context",
-    "EncoderDecoder",
-    "GatedMLP",
-    "LayerNorm",
-    "Learned",
-    "MaskedLM",
-    "MixtureOfExperts",
-    "Network",
-    "OutputNorm",
-    "ParallelBlock",
-    "Pooler",
-    "PostNorm",
-    "PreNorm",
-    "RMSNorm",
-    "RelativeBias",
-    "Rotary",
-    "SandwichNorm",
-    "Scaling",
-    "Sinusoidal",
-    "Stack",
-    "Unembed",
-    "activation",
-    "initialise",
-    "scale_outputs",
-]
+    "ALiBi", "Attention", "Block", "Cache", "Classifier", "Context", "Disentangled", "EncoderDecoder",
+    "GatedMLP", "LayerNorm", "Learned", "MLP", "MaskedLM", "MixtureOfExperts", "Network", "OutputNorm",
+    "ParallelBlock", "Pooler", "PostNorm", "PreNorm", "RMSNorm", "RelativeBias", "Rotary", "SandwichNorm",
+    "Scaling", "Sinusoidal", "Stack", "Unembed", "activation", "initialise", "scale_outputs",
+]  # fmt: skip

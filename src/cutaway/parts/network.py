@@ -1,5 +1,6 @@
 """What a family's network promises, and how weights begin."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, ClassVar
 
@@ -16,11 +17,14 @@ class Network(nn.Module):
     """A family's network: ``forward`` maps ids to the last hidden state, ``head`` (or None) that to logits.
 
     ``kind`` is "decoder", "encoder" or "encoder-decoder"; ``summary`` says which token stands for a sequence
-    ("first" or "eos"); ``extras`` maps further keywords of the door to parameters of ``forward``."""
+    ("first" or "eos"); ``extras`` maps further keywords of the door to parameters of ``forward``. Decoder input
+    made of labels begins with their last token if it ``wraps``; ``source_vocab`` is the encoder's, if not the same."""
 
     kind: ClassVar[str]
     summary: ClassVar[str] = "first"
-    extras: ClassVar[dict[str, str]] = {}
+    extras: Mapping[str, str] = {}
+    wraps: bool = False
+    source_vocab: int | None = None
     head: nn.Module | None
 
     def __init__(self, config: Any):
@@ -54,9 +58,9 @@ class EncoderDecoder(Network):
 def initialise(module: nn.Module, std: float) -> None:
     """Every weight normal(0, std), every bias 0; norms stay as they are made."""
     for part in module.modules():
-        if isinstance(part, nn.Linear | nn.Embedding | Unembed) and part.weight is not None:
+        if isinstance(part, nn.Linear | nn.Embedding | nn.Conv1d | Unembed) and part.weight is not None:
             normal_(part.weight, std=std)
-        if isinstance(part, nn.Linear | Unembed) and part.bias is not None:
+        if isinstance(part, nn.Linear | nn.Conv1d | Unembed) and part.bias is not None:
             zeros_(part.bias)
 
 

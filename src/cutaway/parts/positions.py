@@ -1,13 +1,15 @@
 """Where a token stands: added to it (sinusoidal, learned), turned into q and k (rotary), or added to the scores."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from ..scores import Rule, Slope, Table
+from ..scores import PerToken, Rule, Slope, Table
+from .attention import Attention, split
+from .context import Context
 
 
 class Sinusoidal(nn.Module):
@@ -21,12 +23,12 @@ class Sinusoidal(nn.Module):
         self.width, self.offset, self.interleaved, self.ends = width, offset, interleaved, ends
 
     def forward(self, positions: Int[Tensor, "*B N"]) -> Float[Tensor, "*B N D"]:
-        half = self.width // 2
+        half = self.width // 2 if self.ends else (self.width + 1) // 2
         steps = torch.arange(half, device=positions.device, dtype=torch.float64)
-        wave = torch.exp(steps * (-math.log(10_000.0) / ((half - 1) if self.ends else half)))
-        angle = ((positions + self.offset)[..., None].double() * wave).float()
-        pair = torch.stack([angle.sin(), angle.cos()], -1 if self.interleaved else -2)
-        return nn.functional.pad(pair.flatten(-2), (0, self.width % 2))
+        wave = torch.exp(steps * (-math.log(10_000.0) / (max(half - 1, 1) if self.ends else self.width / 2)))
+        angle = (positions + self.offset)[..., None] * wave
+        pair = torch.stack([angle.sin(), angle.cos()], -1 if self.interleaved else -2).flatten(-2).float()
+        return nn.functional.pad(pair, (0, self.width - pair.shape[-1]))  # an odd width ends with a sine, or with 0
 
     def extra_repr(self) -> str:
         return f"{self.width}, interleaved={self.interleaved}, ends={self.ends}"
@@ -92,9 +94,49 @@ class RelativeBias(nn.Module):
         return rule + Table(self.table.weight, self.bucket)
 
 
-def log_bucket(distance: Tensor, buckets: int, max_distance: int) -> Tensor:
-    """DeBERTa's signed buckets: exact up to ``buckets / 2``, logarithmic beyond (He et al., 2021)."""
-    mid = buckets // 2
-    size = distance.abs().clamp(min=mid).float()
-    far = mid + ((size / mid).log() / math.log((max_distance - 1) / mid) * (mid - 1)).ceil().long()
-    return torch.where(distance.abs() <= mid, distance, distance.sign() * far)
+class Disentangled(nn.Module):
+    """Content looks at places, places at content: ``q·K[q - k] + k·Q[q - k]`` (DeBERTa: He et al., 2021).
+
+    K and Q are what ``keys`` and ``queries``, or without them the attention's own projections, make of the table of
+    places ``ctx.side["relative"]`` [2 span, D]; ``terms`` names what counts, "c2p" and "p2c". Farther than ``span`` all
+    is one place; given ``max_distance``, places farther than span / 2 grow with their distance."""
+
+    def __init__(
+        self,
+        span: int,
+        terms: Sequence[str] = ("c2p", "p2c"),
+        max_distance: int | None = None,
+        keys: nn.Module | None = None,
+        queries: nn.Module | None = None,
+        dropout: float = 0.0,
+    ):
+        super().__init__()
+        self.span, self.near, self.terms, self.max_distance = span, span // 2, terms, max_distance
+        if max_distance is not None and not 0 < self.near < max_distance - 1:
+            raise ValueError(f"growing places need 2 <= span < 2 (max_distance - 1), got {span} and {max_distance}")
+        self.keys, self.queries, self.dropout = keys, queries, nn.Dropout(dropout)
+
+    def bucket(self, distance: Tensor) -> Tensor:
+        """``distance = q - k`` of any shape -> its row of the table."""
+        if self.max_distance is not None:
+            last = torch.tensor((self.max_distance - 1) / self.near).log()  # in float32, as the published places are
+            ratio = (distance.abs().clamp(min=self.near) / self.near).log() / last
+            far = distance.sign() * (self.near + (ratio * (self.near - 1)).ceil().long())
+            distance = torch.where(distance.abs() <= self.near, distance, far)
+        return (distance + self.span).clamp(0, 2 * self.span - 1)
+
+    def forward(self, rule: Rule, q: Tensor, k: Tensor, attention: Attention, ctx: Context, start: int) -> Rule:
+        """The rule with a bias for each term."""
+        if ctx.side is None:
+            raise ValueError("disentangled attention needs a table of places: a context with side={'relative': table}")
+        places, scale = self.dropout(ctx.side["relative"])[None], attention.kernel.scale
+        if "c2p" in self.terms:
+            keys = split((self.keys or attention.k)(places), attention.heads)
+            rule = rule + PerToken(scale * q @ keys.mT, self.bucket, "query", ctx.at)
+        if "p2c" in self.terms:
+            queries = split((self.queries or attention.q)(places), attention.heads)
+            rule = rule + PerToken(scale * k @ queries.mT, self.bucket, "key", start)
+        return rule
+
+    def extra_repr(self) -> str:
+        return f"{self.span}, {'+'.join(self.terms)}, max_distance={self.max_distance}"

@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-# Far above any config, index or safetensors header, and a hostile one of this size is still soon refused.
-LARGEST = 32 * 2**20
+# The largest indexes and headers in use, of 100,000 tensors, take 9 MB and 300,000 objects and lists. A hostile
+# file within these bounds costs seconds; beyond them it could take all memory.
+LARGEST, MOST = 16 * 2**20, 2**20
 
 
 def read_json(path: str | Path) -> dict[str, Any]:
@@ -15,7 +16,8 @@ def read_json(path: str | Path) -> dict[str, Any]:
 
     Raises ValueError that names the file, and line and column of a syntax error. Refused too: what is no
     object; a key given twice (readers disagree which one counts); NaN and infinities (they are not JSON, and
-    as settings they would spoil every number after them); nesting too deep to parse; over LARGEST bytes."""
+    as settings they would spoil every number after them); nesting too deep to parse; more than LARGEST bytes
+    or MOST objects and lists."""
     with open(path, "rb") as file:
         return parse(file.read(LARGEST + 1), str(path))
 
@@ -24,6 +26,10 @@ def parse(text: bytes, where: str) -> dict[str, Any]:
     """The object in ``text``, as strictly as ``read_json``; ``where`` begins the errors."""
     if len(text) > LARGEST:
         raise ValueError(f"{where}: more than {LARGEST} bytes, which no config, index or header needs")
+    if text.count(b"{") + text.count(b"[") > MOST:
+        raise ValueError(
+            f"{where}: more than {MOST} objects and lists, which no config, index or header needs"
+        )
     try:
         found = json.loads(
             text.decode("utf-8"), object_pairs_hook=_unique, parse_constant=_finite, parse_float=_finite
@@ -43,14 +49,14 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for key, value in pairs:
         if key in found:
-            raise ValueError(f"the key {key!r} is given twice")
+            raise ValueError(f"the key {key!r:.80} is given twice")
         found[key] = value
     return found
 
 
 def _finite(text: str) -> float:
     if not math.isfinite(number := float(text)):
-        raise ValueError(f"{text} is no finite number")
+        raise ValueError(f"{text:.40} is no finite number")
     return number
 
 

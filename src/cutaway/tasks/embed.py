@@ -11,6 +11,7 @@ from torch import Tensor
 
 from .. import storage
 from ..model import Model
+from ..storage.settings import parse
 
 PREFIX = "pooling_mode_"
 MODES = {
@@ -36,11 +37,12 @@ class Pooling:
         Raises ValueError for modules or modes that are not built."""
         if not (folder / "modules.json").exists():
             return cls()
-        modules = storage.read_modules(folder / "modules.json")
+        listed = folder / "modules.json"  # a list, which strict reading wants inside an object
+        modules = parse(b'{"modules": ' + listed.read_bytes() + b"}", str(listed))["modules"]
         kinds = {module["type"].rsplit(".", 1)[-1]: module["path"] for module in modules}
         if odd := kinds.keys() - {"Transformer", "Pooling", "Normalize"}:
             asked = ", ".join(sorted(odd))
-            raise ValueError(f"{folder / 'modules.json'} asks for {asked}; Pooling and Normalize are built")
+            raise ValueError(f"{listed} asks for {asked}; Pooling and Normalize are built")
         told = storage.read_json(folder / kinds["Pooling"] / "config.json") if "Pooling" in kinds else {}
         asked = [k.removeprefix(PREFIX) for k, on in told.items() if k.startswith(PREFIX) and on is True]
         if odd := [mode for mode in asked if mode not in MODES]:
@@ -78,12 +80,11 @@ def embed(
         raise ValueError("the model has no tokenizer, so it cannot read texts")
     pooling = pooling or Pooling()
     limits = [n for n in (pooling.length, model.limit) if n is not None]
-    encodings = [model.tokenizer.encode(text, max_length=min(limits) if limits else None) for text in texts]
-    order = sorted(range(len(texts)), key=lambda i: len(encodings[i]))  # texts of one length share a batch
+    order = sorted(range(len(texts)), key=lambda i: len(texts[i]))  # texts of about one length share a batch
     rows: list[Tensor] = [torch.empty(0)] * len(texts)
     for at in range(0, len(order), batch):
         some = order[at : at + batch]
-        padded = model.tokenizer.pad([encodings[i] for i in some])
+        padded = model.tokenizer.batch([texts[i] for i in some], max_length=min(limits, default=None))
         ids, mask = (torch.tensor(t, device=model.device) for t in (padded.input_ids, padded.attention_mask))
         vectors = pooling(model(ids, mask).hidden.float(), mask.bool()).cpu()
         for i, vector in zip(some, vectors, strict=True):

@@ -25,14 +25,14 @@ def fill(model: Model, text: str, top: int = 5) -> list[list[Guess]]:
     tokenizer = model.tokenizer
     if model.config.head != "masked_lm":
         raise ValueError(f"a {model.origin.model_type} with head {model.config.head!r} fills no masks: masked_lm does")
-    if tokenizer is None or tokenizer.mask_id is None:
+    if tokenizer is None or tokenizer.mask_token_id is None:
         raise ValueError("the model's tokenizer has no mask token" if tokenizer else "the model has no tokenizer")
     if top < 1:
         raise ValueError(f"top must be at least 1, got {top}")
     ids = torch.tensor(tokenizer.encode(text).ids)
-    masks = (ids == tokenizer.mask_id).nonzero()[:, 0].tolist()
+    masks = (ids == tokenizer.mask_token_id).nonzero()[:, 0].tolist()
     if not masks:
-        (mask,) = tokenizer.tokens([tokenizer.mask_id])
+        (mask,) = tokenizer.tokens([tokenizer.mask_token_id])
         raise ValueError(f"the text holds no mask: write {mask} where a word is to be guessed")
     chances = model(ids[None].to(model.device)).logits[0].float().softmax(-1).cpu()
     best = {slot: zip(*map(list, chances[slot].topk(top)), strict=True) for slot in masks}

@@ -21,7 +21,7 @@ MOSES = "it cuts words as the Moses scripts do, with their lists of abbreviation
 
 @dataclass(frozen=True)
 class Parts:
-    """What a tokenizer is made of: ``source`` and ``target`` encode, ``special`` is the special tokens by name.
+    """What a tokenizer is made of: what encodes ``source`` and ``target`` texts, special tokens by name.
 
     ``kind`` is the field's name of the class, ``languages`` the token of each language code."""
 
@@ -38,9 +38,8 @@ def assemble(folder: Folder) -> Parts | None:
     kind = kind_of(folder)
     if not vocabularies:
         if folder.foreign:
-            raise ValueError(
-                f"{folder.path} has {', '.join(folder.foreign)}, which nothing here reads; a tokenizer.json would do"
-            )
+            found = ", ".join(folder.foreign)
+            raise ValueError(f"{folder.path} has {found}, which is not read; a tokenizer.json would do")
         return None
     if kind == MARIAN and "source.spm" in folder:
         return marian(folder)
@@ -52,15 +51,15 @@ def assemble(folder: Folder) -> Parts | None:
         raise ValueError(f"{folder.path}: {FSMT} is not read, because {MOSES}")
     if kind not in RECIPES:
         raise ValueError(
-            f"{folder.path} has {', '.join(vocabularies)}, but neither tokenizer_config.json nor config.json says whose "
-            f"they are: tokenizer_class one of {', '.join([*RECIPES, MARIAN, M2M])}, or model_type one of "
-            f"{', '.join(MODEL_TYPES)}"
+            f"{folder.path} has {', '.join(vocabularies)}, but nothing says how to read them: tokenizer_config.json "
+            f"a tokenizer_class ({', '.join([*RECIPES, MARIAN, M2M])}) or config.json a model_type "
+            f"({', '.join(MODEL_TYPES)})"
         )
     return from_files(folder, kind)
 
 
 def kind_of(folder: Folder) -> str:
-    """The class that the field would load the folder with, as far as it is known here; else an empty string."""
+    """The class that the field would load the folder with; an empty string if it is not known here."""
     named = folder.config.get("tokenizer_class") or folder.model_config.get("tokenizer_class") or ""
     named = str(named).removesuffix("Fast")
     named = SAME.get(named, named)
@@ -71,17 +70,11 @@ def kind_of(folder: Folder) -> str:
 
 def from_json(folder: Folder, kind: str) -> Parts:
     """The pipeline that tokenizer.json describes, with the special tokens that the settings name."""
-    pipeline = folder.pipeline(
-        lambda: tokenizers.Tokenizer.from_buffer(folder["tokenizer.json"]), "tokenizer.json"
-    )
+    pipeline = folder.pipeline(lambda: tokenizers.Tokenizer.from_buffer(folder["tokenizer.json"]), "tokenizer.json")
     pipeline.no_truncation()
     pipeline.no_padding()
     recipe = RECIPES.get(kind, PLAIN)
-    usual = {
-        name: token
-        for name, token in recipe.special.items()
-        if pipeline.token_to_id(content(token)) is not None
-    }
+    usual = {name: token for name, token in recipe.special.items() if pipeline.token_to_id(content(token)) is not None}
     named = named_tokens(folder, usual)
     add_tokens(pipeline, folder, named, extra_tokens(folder))
     override(pipeline, folder.config)
@@ -109,9 +102,7 @@ def from_files(folder: Folder, kind: str) -> Parts:
     named = named_tokens(folder, recipe.special)
     special = {name: content(token) for name, token in named.items()}
     options = {**folder.config, **special}
-    pipeline = folder.pipeline(
-        lambda: recipe.build(folder, options), *(n for n in VOCABULARIES if n in folder)
-    )
+    pipeline = folder.pipeline(lambda: recipe.build(folder, options), *(n for n in VOCABULARIES if n in folder))
     pieces = folder.spm(recipe.spm).pieces if recipe.spm else ()
     own = [
         AddedToken(piece.text, normalized=False, special=piece.kind == CONTROL)
@@ -121,9 +112,7 @@ def from_files(folder: Folder, kind: str) -> Parts:
     add_tokens(pipeline, folder, named, [*extra_tokens(folder), *recipe.extra(options), *own])
     numbers = set(pipeline.get_vocab().values())
     if missing := sorted(set(range(max(numbers, default=0))) - numbers):
-        raise ValueError(
-            f"{folder.path}: its vocabulary has no token for id {', '.join(map(str, missing[:5]))}"
-        )
+        raise ValueError(f"{folder.path}: its vocabulary has no token for id {', '.join(map(str, missing[:5]))}")
     around = None if recipe.language else processor(recipe, pipeline, special, options)
     return engine_parts(folder, kind, pipeline, special, around)
 
@@ -137,9 +126,7 @@ def engine_parts(
 ) -> Parts:
     """Parts of a pipeline; without a post-processor, it is one that puts language codes around a text."""
     pipeline.post_processor = None
-    cleans = bool(folder.config.get("clean_up_tokenization_spaces")) and not isinstance(
-        pipeline.model, models.BPE
-    )
+    cleans = bool(folder.config.get("clean_up_tokenization_spaces")) and not isinstance(pipeline.model, models.BPE)
     cuts = folder.config.get("truncation_side", "right")
     found = pipeline.get_added_tokens_decoder().values()
     codes = [token.content for token in found if token.special and LANGUAGE.fullmatch(token.content)]
@@ -163,7 +150,7 @@ def marian(folder: Folder) -> Parts:
 
 
 def m2m(folder: Folder) -> Parts:
-    """M2M-100: a code for the language stands before the text, on both sides; codes come after the vocabulary."""
+    """M2M-100: a language code stands before the text, on both sides; codes come after the vocabulary."""
     named = {name: content(token) for name, token in named_tokens(folder, M2M_SPECIAL).items()}
     known = folder.config.get("language_codes", "m2m100")
     if known not in M2M100:

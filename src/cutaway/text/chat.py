@@ -1,4 +1,4 @@
-"""Chat templates: Jinja in a sandbox that bounds what a template may do, since templates come with checkpoints."""
+"""Chat templates: Jinja in a sandbox, since templates come with checkpoints."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -12,8 +12,8 @@ from .sandbox import Budget, Sandbox
 
 # What goes wrong inside of a template: its own complaints, its mistakes, and its bounds.
 FAILURES = (
-    jinja2.TemplateError, ArithmeticError, AttributeError, LookupError, MemoryError, RecursionError, TypeError,
-    ValueError,
+    jinja2.TemplateError, ArithmeticError, AttributeError, LookupError, MemoryError, RecursionError,
+    TypeError, ValueError,
 )  # fmt: skip
 
 
@@ -33,9 +33,7 @@ def render(template: str, messages: Sequence[Mapping[str, Any]], **variables: An
     try:
         budget = Budget()
         sandbox = Sandbox(budget)
-        page = sandbox.template_class.from_code(
-            sandbox, code, sandbox.globals | {"strftime_now": strftime_now}
-        )
+        page = sandbox.template_class.from_code(sandbox, code, sandbox.globals | {"strftime_now": strftime_now})
         return "".join(budget.bounded(page.generate(**seen)))
     except FAILURES as error:
         raise ValueError(f"the chat template fails: {error}") from error
@@ -59,9 +57,14 @@ def strftime_now(form: str) -> str:
 def plain(value: Any, where: str = "the conversation") -> Any:
     """A copy made of plain data only: an object of any other kind could have methods that do things."""
     match value:
-        case None | bool() | int() | float() | str():
-            kind = next(kind for kind in (bool, int, float, str, type(None)) if isinstance(value, kind))
-            return value if type(value) is kind else kind(value)
+        case None | bool():
+            return value
+        case str():
+            return str.__str__(value)
+        case int():
+            return int.__int__(value)
+        case float():
+            return float.__float__(value)
         case Mapping():
             return {plain(key, where): plain(item, where) for key, item in value.items()}
         case list() | tuple():

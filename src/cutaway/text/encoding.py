@@ -8,8 +8,8 @@ from dataclasses import dataclass
 class Encoding:
     """One text, or a pair, as tokens.
 
-    ``type_ids`` are the segments that BERT embeds; ``offsets`` are spans of characters of the text that a token
-    comes from, (0, 0) for special tokens; ``sequences`` says which text that is: 0, 1, or None for special tokens."""
+    ``type_ids`` are the segments that BERT embeds. ``offsets`` are spans of characters in the text that a token
+    comes from, and ``sequences`` says which text that is, 0 or 1; special tokens have (0, 0) and None."""
 
     ids: list[int]
     type_ids: list[int]

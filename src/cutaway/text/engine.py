@@ -10,7 +10,7 @@ from tokenizers import processors
 
 from .encoding import Encoding, fit, room
 
-# Spaces that the tokenizers of English corpora leave before these, and that the field takes out, in this order.
+# Where decoding leaves a space too much in English; the field takes them out in this order.
 JOINED = (" .", " ?", " !", " ,", " ' ", " n't", " 'm", " 's", " 've", " 're")
 
 
@@ -23,18 +23,16 @@ def clean(text: str) -> str:
 
 @dataclass(frozen=True)
 class Engine:
-    """A pipeline whose post-processor is kept beside it, so that translation directions share one vocabulary.
+    """A pipeline with its post-processor kept beside it, so that translation directions share a vocabulary.
 
-    ``cleans`` joins punctuation to the word before it when decoding, as ``clean_up_tokenization_spaces`` asks."""
+    ``cleans`` is ``clean_up_tokenization_spaces``, ``cuts`` the side that texts which are too long lose."""
 
     pipeline: tokenizers.Tokenizer
     processor: processors.PostProcessor
     cleans: bool = False
     cuts: str = "right"
 
-    def encode(
-        self, texts: Sequence[tuple[str, str | None]], special: bool, max_length: int | None
-    ) -> list[Encoding]:
+    def encode(self, texts: Sequence[tuple[str, str | None]], special: bool, max_length: int | None) -> list[Encoding]:
         """Each text, or pair of texts, with its special tokens."""
         flat = [text for pair in texts for text in pair if text is not None]
         found = iter(self.pipeline.encode_batch(flat, add_special_tokens=False))

@@ -15,7 +15,8 @@ SETTINGS = (
 )  # fmt: skip
 VOCABULARIES = (
     "tokenizer.json", "vocab.json", "merges.txt", "vocab.txt", "spiece.model", "spm.model", "tokenizer.model",
-    "sentencepiece.bpe.model", "source.spm", "target.spm", "target_vocab.json", "vocab-src.json", "vocab-tgt.json",
+    "sentencepiece.bpe.model", "source.spm", "target.spm", "target_vocab.json", "vocab-src.json",
+    "vocab-tgt.json",
 )  # fmt: skip
 # Files of tokenizers that no recipe reads: found alone, they are refused by name.
 FOREIGN = ("tekken.json", "tiktoken.model", "bpe_encoder.bin", "encoder.json", "vocab.bpe")
@@ -28,9 +29,7 @@ class Folder:
 
     def __init__(self, path: Path):
         self.path = path
-        paths = [path / name for name in (*VOCABULARIES, *SETTINGS)] + sorted(
-            (path / TEMPLATES).glob("*.jinja")
-        )
+        paths = [path / name for name in (*VOCABULARIES, *SETTINGS)] + sorted((path / TEMPLATES).glob("*.jinja"))
         self.files = {str(p.relative_to(path)): p.read_bytes() for p in paths if p.is_file()}
         self.models: dict[str, sentencepiece.Model] = {}
         self.foreign = [name for name in FOREIGN if (path / name).is_file()]
@@ -76,7 +75,7 @@ class Folder:
         if algorithm is not None and model.algorithm != algorithm:
             words = {sentencepiece.UNIGRAM: "unigram", sentencepiece.BPE: "BPE"}
             raise ValueError(
-                f"{self.path / name} is a {words[model.algorithm]} model; this tokenizer needs {words[algorithm]}"
+                f"{self.path / name} is a {words[model.algorithm]} model; its family uses {words[algorithm]}"
             )
         return model
 
@@ -87,9 +86,7 @@ class Folder:
         vocab = self.json(name)
         for token, index in vocab.items():
             if type(index) is not int or index < 0:
-                raise ValueError(
-                    f"{self.path / name}: the id of {token!r} must be a number from 0, not {index!r}"
-                )
+                raise ValueError(f"{self.path / name}: the id of {token!r} must be a number from 0, not {index!r}")
         seen: dict[int, str] = {}
         for token, index in vocab.items():
             if index in seen:
@@ -106,9 +103,8 @@ class Folder:
         for index, line in enumerate(self.text(name).removesuffix("\n").split("\n")):
             token = line.rstrip()
             if token in vocab:
-                raise ValueError(
-                    f"{self.path / name}: lines {vocab[token] + 1} and {index + 1} are both {token!r}, so one id has no token"
-                )
+                first = vocab[token] + 1
+                raise ValueError(f"{self.path / name}: lines {first} and {index + 1} are both {token!r}")
             vocab[token] = index
         return vocab
 
@@ -131,9 +127,7 @@ class Folder:
         except (ValueError, TypeError):
             raise
         except KeyError as error:
-            raise ValueError(
-                f"{self.path}: its settings leave out {error}, which its vocabulary needs"
-            ) from error
+            raise ValueError(f"{self.path}: its settings leave out {error}, which its vocabulary needs") from error
         except Exception as error:  # the library raises nothing more precise
             raise ValueError(f"{', '.join(str(self.path / name) for name in names)}: {error}") from error
 
@@ -163,6 +157,4 @@ def added(token: str | Mapping[str, Any] | AddedToken, special: bool = True) -> 
     if isinstance(token, str):
         return AddedToken(token, special=special, normalized=not special)
     flags = {key: bool(token.get(key, False)) for key in ("single_word", "lstrip", "rstrip")}
-    return AddedToken(
-        token["content"], special=special, normalized=bool(token.get("normalized", not special)), **flags
-    )
+    return AddedToken(token["content"], special=special, normalized=bool(token.get("normalized", not special)), **flags)

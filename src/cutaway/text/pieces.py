@@ -23,13 +23,11 @@ class Segmenter:
 
     def __init__(self, model: sentencepiece.Model):
         mute = (sentencepiece.CONTROL, sentencepiece.UNUSED, sentencepiece.UNKNOWN)
-        pieces = [replace(p, text=HIDDEN + p.text) if p.kind in mute else p for p in model.pieces]
+        pieces = [p._replace(text=HIDDEN + p.text) if p.kind in mute else p for p in model.pieces]
         self.model = model
         self.normalise = sentencepiece.Normaliser(model)
         self.pipeline = tokenizers.Tokenizer(segmentation(replace(model, pieces=tuple(pieces))))
-        self.pipeline.add_tokens(
-            [AddedToken(p, normalized=False) for p in model.of_kind(sentencepiece.USER_DEFINED)]
-        )
+        self.pipeline.add_tokens([AddedToken(p, normalized=False) for p in model.of_kind(sentencepiece.USER_DEFINED)])
         self.silent = set(model.of_kind(sentencepiece.CONTROL))
         self.bytes = {text: int(text[3:5], 16) for text in model.of_kind(sentencepiece.BYTE)}
 
@@ -89,7 +87,7 @@ def utf8(values: Sequence[int]) -> str:
 
 
 class Vocabulary:
-    """Numbers of pieces, and of the ``special`` tokens that are taken out of a text before it is segmented."""
+    """Numbers of pieces, and of the ``special`` tokens that are taken out of a text before segmentation."""
 
     def __init__(self, numbers: Mapping[str, int], special: Mapping[str, int], unk: str):
         self.numbers, self.special, self.unk = numbers, special, unk
@@ -118,9 +116,7 @@ class Pieces:
     cleans: bool = False
     cuts: str = "right"
 
-    def encode(
-        self, texts: Sequence[tuple[str, str | None]], special: bool, max_length: int | None
-    ) -> list[Encoding]:
+    def encode(self, texts: Sequence[tuple[str, str | None]], special: bool, max_length: int | None) -> list[Encoding]:
         """Each text, or pair of texts, with its special tokens."""
         return [self._encode(first, second, special, max_length) for first, second in texts]
 

@@ -11,13 +11,21 @@ from .folder import Folder
 from .sentencepiece import BPE, SPACE, UNIGRAM
 
 Options = Mapping[str, Any]
-# The split of Qwen's byte-level BPE: contractions, words with what stands before them, single digits, the rest.
-QWEN_SPLIT = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+# The split of Qwen's byte-level BPE: contractions, words with what stands before them, digits, signs, spaces.
+QWEN_SPLIT = "|".join(
+    [
+        r"(?i:'s|'t|'re|'ve|'m|'ll|'d)",
+        r"[^\r\n\p{L}\p{N}]?\p{L}+",
+        r"\p{N}",
+        r" ?[^\s\p{L}\p{N}]+[\r\n]*",
+        r"\s*[\r\n]+",
+        r"\s+(?!\S)",
+        r"\s+",
+    ]
+)
 
 
-def byte_bpe(
-    normalizer: normalizers.Normalizer | None = None, split: str | None = None
-) -> Callable[..., Any]:
+def byte_bpe(normalizer: normalizers.Normalizer | None = None, split: str | None = None) -> Callable[..., Any]:
     """BPE over bytes (Radford et al., 2019), from vocab.json and merges.txt."""
 
     def build(folder: Folder, options: Options) -> tokenizers.Tokenizer:
@@ -53,9 +61,7 @@ def word_bpe(folder: Folder, options: Options) -> tokenizers.Tokenizer:
 
 def wordpiece(folder: Folder, options: Options) -> tokenizers.Tokenizer:
     """Longest match first within words (Schuster and Nakajima, 2012), from vocab.txt."""
-    pipeline = tokenizers.Tokenizer(
-        models.WordPiece(folder.lines("vocab.txt"), unk_token=options["unk_token"])
-    )
+    pipeline = tokenizers.Tokenizer(models.WordPiece(folder.lines("vocab.txt"), unk_token=options["unk_token"]))
     pipeline.normalizer = normalizers.BertNormalizer(
         clean_text=True,
         handle_chinese_chars=options.get("tokenize_chinese_chars", True),
@@ -81,8 +87,7 @@ def llama(folder: Folder, options: Options) -> tokenizers.Tokenizer:
     scheme = ("always" if options.get("legacy") else "first") if prefix else "never"
     pipeline.pre_tokenizer = pre_tokenizers.Metaspace(SPACE, scheme, split=False)
     pipeline.decoder = decoders.Sequence(
-        [decoders.Replace(SPACE, " "), decoders.ByteFallback(), decoders.Fuse()]
-        + [decoders.Strip(" ", 1, 0)] * prefix
+        [decoders.Replace(SPACE, " "), decoders.ByteFallback(), decoders.Fuse()] + [decoders.Strip(" ", 1, 0)] * prefix
     )
     return pipeline
 
@@ -92,9 +97,7 @@ def gemma(folder: Folder, options: Options) -> tokenizers.Tokenizer:
     pipeline = spm_bpe(folder.spm("tokenizer.model", BPE))
     pipeline.normalizer = normalizers.Replace(" ", SPACE)
     pipeline.pre_tokenizer = pre_tokenizers.Split(" ", "merged_with_previous")
-    pipeline.decoder = decoders.Sequence(
-        [decoders.Replace(SPACE, " "), decoders.ByteFallback(), decoders.Fuse()]
-    )
+    pipeline.decoder = decoders.Sequence([decoders.Replace(SPACE, " "), decoders.ByteFallback(), decoders.Fuse()])
     return pipeline
 
 
@@ -116,7 +119,7 @@ def unigram(
             pipeline.normalizer = normalizers.Sequence(steps)
         scheme = "always" if options.get("add_prefix_space", True) else "never"
         space = pre_tokenizers.Metaspace(SPACE, scheme)
-        first = [pre_tokenizers.WhitespaceSplit()] if words else []
+        first: list[pre_tokenizers.PreTokenizer] = [pre_tokenizers.WhitespaceSplit()] if words else []
         if options.get("split_by_punct"):
             first = [pre_tokenizers.Punctuation("isolated")]
         pipeline.pre_tokenizer = pre_tokenizers.Sequence([*first, space]) if first else space
@@ -144,7 +147,7 @@ def sentinels(options: Options) -> list[str]:
 
 
 def as_fairseq(languages: Sequence[str]) -> Callable[..., Any]:
-    """The order of fairseq, which has a padding token where SentencePiece has none, languages and the mask last."""
+    """The order of fairseq: padding where SentencePiece has none, languages and the mask last."""
 
     def vocab(model: sentencepiece.Model, options: Options) -> list[tuple[str, float]]:
         names = [options[name] for name in ("cls_token", "pad_token", "eos_token", "unk_token")]
@@ -166,9 +169,7 @@ def with_masks(model: sentencepiece.Model, options: Options) -> list[tuple[str, 
 
 def pegasus_extra(options: Options) -> list[str]:
     """The mask of whole sentences, and the tokens that only pre-training used."""
-    return [options.get("mask_token_sent", "<mask_1>")] + [
-        f"<unk_{i}>" for i in range(2, options.get("offset", 103))
-    ]
+    return [options.get("mask_token_sent", "<mask_1>")] + [f"<unk_{i}>" for i in range(2, options.get("offset", 103))]
 
 
 def compiled(model: sentencepiece.Model, options: Options) -> list[normalizers.Normalizer]:

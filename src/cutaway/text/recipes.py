@@ -1,4 +1,4 @@
-"""Which recipe makes which tokenizer: a table by the class that the field names it with, and by model type."""
+"""Which recipe makes which tokenizer: a table by the class that the field names, and by model type."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -59,9 +59,7 @@ class Recipe:
 
 
 def only_json(folder: Folder, options: Options) -> tokenizers.Tokenizer:
-    raise ValueError(
-        f"{folder.path} has no tokenizer.json, and its older files are of a kind that has no recipe"
-    )
+    raise ValueError(f"{folder.path} has no tokenizer.json, and its older files are of a kind that has no recipe")
 
 
 # Whose special tokens go around a text only if the settings say so.
@@ -72,7 +70,7 @@ RECIPES = {
         END_OF_TEXT | {"pad_token": "<|padding|>"}, pipelines.byte_bpe(normalizers.NFC())
     ),
     "Qwen2Tokenizer": Recipe(
-        {name: "<|endoftext|>" for name in ("eos_token", "unk_token", "pad_token")},
+        dict.fromkeys(("eos_token", "unk_token", "pad_token"), "<|endoftext|>"),
         pipelines.byte_bpe(normalizers.NFC(), pipelines.QWEN_SPLIT),
     ),
     "RobertaTokenizer": Recipe(FAIRSEQ, pipelines.byte_bpe(), "roberta"),

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import wraps
 from itertools import islice
 from types import BuiltinMethodType, CodeType, MethodType
-from typing import Any, ClassVar
+from typing import Any
 
 import jinja2
 from jinja2 import nodes
@@ -20,24 +20,27 @@ from jinja2.visitor import NodeTransformer
 
 # A long conversation needs some thousand steps, and as many characters as it has.
 STEPS = 200_000
-SECONDS = 5.0
+SECONDS = 2.0
 LENGTH = 8_000_000
+ENTRY = 8
 STATIC = 100  # so many characters of a template's own text are one step
 
-METHODS = {
-    str: set(
-        "capitalize casefold count endswith find format format_map index isalnum isalpha isascii isdecimal isdigit "
-        "islower isnumeric isspace istitle isupper join lower lstrip partition removeprefix removesuffix replace rfind "
-        "rindex rpartition rsplit rstrip split splitlines startswith strip swapcase title upper".split()
+# Methods of plain data whose work is in proportion to what they are given.
+METHODS: dict[type, str] = {
+    str: (
+        "capitalize casefold count endswith find format format_map index isalnum isalpha isascii isdecimal "
+        "isdigit islower isnumeric isspace istitle isupper join lower lstrip partition removeprefix removesuffix "
+        "replace rfind rindex rpartition rsplit rstrip split splitlines startswith strip swapcase title upper"
     ),
-    dict: {"copy", "get", "items", "keys", "values"},
-    list: {"copy", "count", "index"},
-    tuple: {"count", "index"},
+    dict: "copy get items keys values",
+    list: "copy count index",
+    tuple: "count index",
 }
+NUMBERS = (int, float, bytes, set, frozenset, range)
 FILTERS = (
-    "abs attr capitalize count d default dictsort e escape first float groupby int items last length list lower map "
-    "max min reject rejectattr reverse round safe select selectattr sort string title trim unique upper"
-).split()
+    "abs attr capitalize count d default dictsort e escape first float groupby int items last length list lower "
+    "map max min reject rejectattr reverse round safe select selectattr sort string title trim unique upper"
+)
 
 
 class Budget:
@@ -55,23 +58,24 @@ class Budget:
 
     def fits(self, length: float) -> None:
         if length > LENGTH:
-            raise OverflowError(f"it makes a text or a list of more than {LENGTH} entries")
+            raise OverflowError(f"it makes a text or a list that is larger than {LENGTH} characters")
 
     def size(self, value: Any) -> int:
-        """Characters and entries of a value, those of its parts included."""
-        if isinstance(value, str | bytes | range):
+        """Characters of a value and of its parts, an entry of a list or a dict counting as ENTRY of them."""
+        if isinstance(value, str | bytes):
             return len(value)
-        if not isinstance(value, Mapping | list | tuple | set):
+        if not isinstance(value, Mapping | list | tuple | set | range):
             return 1
-        total = 1
-        for part in value:
+        total = ENTRY * len(value)
+        self.fits(total)
+        for part in value if not isinstance(value, range) else ():
             total += self.size(part) + (self.size(value[part]) if isinstance(value, Mapping) else 0)
             self.fits(total)
         return total
 
     def kept(self, value: Any) -> Any:
         """The value, if it is not too large; what would be computed on demand is computed."""
-        value = list(islice(value, LENGTH)) if isinstance(value, Iterator) else value
+        value = list(islice(value, LENGTH // ENTRY + 1)) if isinstance(value, Iterator) else value
         self.fits(self.size(value))
         return value
 
@@ -82,7 +86,7 @@ class Budget:
             self.fits(total)
             yield piece
 
-    def concat(self, *parts: Any) -> str:
+    def text(self, *parts: Any) -> str:
         return "".join(self.bounded(str(self.kept(part)) for part in parts))
 
     def join(self, parts: Iterable[Any], gap: Any = "", attribute: str | None = None) -> str:
@@ -99,18 +103,14 @@ class Budget:
         gap = width if isinstance(width, str) else " " * min(width, 1000)
         lines = str(text).split("\n")
         self.fits(len(text) + len(lines) * len(gap))
-        return "\n".join(
-            gap + line if (line or blank) and (i or first) else line for i, line in enumerate(lines)
-        )
+        return "\n".join(gap + line if (line or blank) and (i or first) else line for i, line in enumerate(lines))
 
     def tojson(
         self, value: Any, ensure_ascii: bool = False, indent: int | None = None, separators: Any = None,
         sort_keys: bool = False,
     ) -> str:  # fmt: skip
         space = None if indent is None else min(int(indent), 16)
-        text = json.dumps(
-            value, ensure_ascii=ensure_ascii, indent=space, separators=separators, sort_keys=sort_keys
-        )
+        text = json.dumps(value, ensure_ascii=ensure_ascii, indent=space, separators=separators, sort_keys=sort_keys)
         return str(self.kept(text))
 
     def operate(self, operator: str, left: Any, right: Any) -> None:
@@ -121,16 +121,12 @@ class Budget:
             self.form(left)
         elif operator in ("*", "**"):
             numbers = [1 + abs(x) if isinstance(x, int | float) else self.size(x) for x in (left, right)]
-            if (
-                operator == "**"
-                or not all(isinstance(x, int | float) for x in (left, right))
-                or max(numbers) > 2**63
-            ):
+            if operator == "**" or not all(isinstance(x, int | float) for x in (left, right)) or max(numbers) > 2**63:
                 self.fits(numbers[0] * numbers[1])
 
     def form(self, text: str) -> None:
         """Refuse formats that say how wide their result is in more than four digits, or elsewhere."""
-        if re.search(r"\d{5}|%[^a-zA-Z%]*\*|\{[^}]*\{", text):
+        if re.search(r"%[^a-zA-Z%]*(\d{5}|\*)|\{[^}]*(\d{5}|\{)", text):
             raise OverflowError(f"the format {text!r:.60} asks for a width that is not known to be small")
 
     def method(self, function: Any, args: tuple[Any, ...]) -> None:
@@ -138,17 +134,13 @@ class Budget:
         if not isinstance(function, BuiltinMethodType | MethodType):
             return
         owner, name = function.__self__, function.__name__
-        kind = next((kind for kind in METHODS if isinstance(owner, kind)), None)
-        if kind is None:
-            if isinstance(owner, int | float | bytes | set | frozenset | range):
-                raise SecurityError(f"{type(owner).__name__}.{name} is not for templates")
-            return
-        if name not in METHODS[kind]:
+        kind = next((kind for kind in (*METHODS, *NUMBERS) if isinstance(owner, kind)), None)
+        if kind is not None and name not in METHODS.get(kind, "").split():
             raise SecurityError(f"{kind.__name__}.{name} is not for templates")
-        if kind is str and name == "replace" and len(args) > 1:
-            self.fits(len(owner) + owner.count(args[0]) * len(args[1]))
-        if kind is str and name == "join" and args:
-            self.join(args[0], owner)
+        if isinstance(owner, str) and name == "replace":
+            self.replace(owner, *args)
+        if isinstance(owner, str) and name == "join":
+            self.join(args[0] if args else (), owner)
 
 
 class Meter(NodeTransformer):
@@ -159,21 +151,21 @@ class Meter(NodeTransformer):
         match node:
             case nodes.For():
                 if node.test is not None:
-                    node.test = nodes.And(called("step", [nodes.Const(1)]), node.test)
+                    node.test = nodes.And(called("meter_step", [nodes.Const(1)]), node.test)
                 node.body.insert(0, step(node))
             case nodes.Macro() | nodes.CallBlock():
                 node.body.insert(0, step(node))
             case nodes.Concat():
-                return called("concat", node.nodes)
+                return called("meter_text", node.nodes)
             case nodes.List() | nodes.Dict() | nodes.Tuple(ctx="load"):
-                return called("kept", [node])
+                return called("meter_kept", [node])
         return node
 
 
 def step(node: nodes.Node) -> nodes.ExprStmt:
     """What a body costs each time: its own text counts, since it is copied."""
     static = sum(len(data.data) for data in node.find_all(nodes.TemplateData))
-    return nodes.ExprStmt(called("step", [nodes.Const(1 + static // STATIC)]))
+    return nodes.ExprStmt(called("meter_step", [nodes.Const(1 + static // STATIC)]))
 
 
 def called(name: str, args: list[nodes.Expr]) -> nodes.Call:
@@ -195,22 +187,27 @@ class Names(Namespace):
     def __init__(self, /, *args: Any, **kwargs: Any):
         super().__init__(*args, **kwargs)
         for name in dict(*args, **kwargs):
-            self.check(name)
+            public(name)
 
     def __setitem__(self, name: str, value: Any) -> None:
-        self.check(name)
+        public(name)
         super().__setitem__(name, value)
 
-    @staticmethod
-    def check(name: str) -> None:
-        if name.startswith("_"):
-            raise SecurityError(f"a namespace of a template may not have {name!r}")
+
+def public(name: str) -> None:
+    if name.startswith("_"):
+        raise SecurityError(f"a namespace of a template may not have {name!r}")
+
+
+def name(*args: Any, **kwargs: Any) -> Names:
+    """A namespace, without the methods of its class."""
+    return Names(*args, **kwargs)
 
 
 class Generation(Extension):
     """``{% generation %}`` marks what a model says, for training; here its body is just text."""
 
-    tags: ClassVar[set[str]] = {"generation"}
+    tags = {"generation"}  # noqa: RUF012 - the base class declares it so
 
     def parse(self, parser: Parser) -> list[nodes.Node]:
         next(parser.stream)
@@ -223,23 +220,29 @@ class Sandbox(ImmutableSandboxedEnvironment):
     intercepted_binops = frozenset(("+", "*", "**", "%"))
 
     def __init__(self, budget: Budget):
-        super().__init__(trim_blocks=True, lstrip_blocks=True, extensions=[Generation, loopcontrols])
+        super().__init__(
+            trim_blocks=True,
+            lstrip_blocks=True,
+            extensions=[Generation, loopcontrols],
+            finalize=budget.kept,
+        )
         self.budget = budget
-        self.step, self.concat, self.kept = budget.step, budget.concat, budget.kept
-        self.finalize = budget.kept
-        self.filters = {name: self.on_budget(DEFAULT_FILTERS[name]) for name in FILTERS}
+        # Metered templates call these by name, through `call` like everything else.
+        self.meter_step, self.meter_text, self.meter_kept = budget.step, budget.text, budget.kept
+        self.filters = {name: self.on_budget(DEFAULT_FILTERS[name]) for name in FILTERS.split()}
         own = (budget.tojson, budget.join, budget.replace, budget.indent)
         self.filters |= {function.__name__: self.on_budget(function) for function in own}
         self.globals = {
             "range": self.globals["range"],
             "dict": make,
-            "namespace": Names,
+            "namespace": name,
             "raise_exception": complain,
         }
 
     def metered(self, template: str) -> CodeType:
         """A template compiled, with its steps counted."""
         tree = Meter().visit(self.parse(template))
+        assert isinstance(tree, nodes.Template)
         return self.compile(tree.set_lineno(1, override=False).set_environment(self))
 
     def on_budget(self, function: Callable[..., Any]) -> Callable[..., Any]:
@@ -251,7 +254,7 @@ class Sandbox(ImmutableSandboxedEnvironment):
         return counted
 
     def call(self, context: Any, function: Any, /, *args: Any, **kwargs: Any) -> Any:
-        if any(function is own for own in (self.step, self.concat, self.kept)):
+        if any(function is own for own in (self.meter_step, self.meter_text, self.meter_kept)):
             return function(*args)
         self.budget.step()
         self.budget.method(function, args)

@@ -3,6 +3,7 @@
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 SPACE = "▁"
 # What a piece is for; a file that says nothing means NORMAL.
@@ -15,14 +16,17 @@ BYTE = 6
 # Segmentation algorithms.
 UNIGRAM = 1
 BPE = 2
+# Fields of the file: pieces are field 1.
+TRAINER = 2
+NORMALISER = 3
 # How a protobuf field is written: a varint, or so many bytes; for BYTES, their number stands first.
 VARINT = 0
 BYTES = 2
 FIXED = {1: 8, 5: 4}
+Fields = dict[int, int | bytes]
 
 
-@dataclass(frozen=True)
-class Piece:
+class Piece(NamedTuple):
     text: str
     score: float
     kind: int = NORMAL
@@ -65,59 +69,77 @@ class Model:
 def read(blob: bytes, name: str) -> Model:
     """The model in a ``.model`` or ``.spm`` file. Raises ValueError naming the file if it is none."""
     try:
-        model = _model(blob)
-    except (IndexError, struct.error, UnicodeDecodeError, ValueError) as error:
+        return _checked(_model(blob))
+    except (IndexError, struct.error, ValueError) as error:
         raise ValueError(f"{name} is not a complete SentencePiece model: {error}") from error
-    texts = [piece.text for piece in model.pieces]
-    if len(set(texts)) != len(texts):
-        twice = next(text for i, text in enumerate(texts) if text in texts[:i])
-        raise ValueError(f"{name} holds the piece {twice!r} twice")
-    if not 0 <= model.unk_id < len(texts):
-        raise ValueError(f"{name} names piece {model.unk_id} as unknown, but holds {len(texts)}")
+
+
+def _checked(model: Model) -> Model:
+    seen: set[str] = set()
+    for piece in model.pieces:
+        if piece.text in seen:
+            raise ValueError(f"it holds the piece {piece.text!r} twice")
+        seen.add(piece.text)
+    if not 0 <= model.unk_id < len(model.pieces):
+        raise ValueError(f"its unknown piece is number {model.unk_id} of {len(model.pieces)}")
     if model.algorithm not in (UNIGRAM, BPE):
-        raise ValueError(f"{name} is neither a unigram nor a BPE model (its model_type is {model.algorithm})")
+        raise ValueError(f"it is neither unigram nor BPE, but of model_type {model.algorithm}")
     return model
 
 
 def _model(blob: bytes) -> Model:
     pieces: list[Piece] = []
-    trainer: dict[int, int | bytes] | None = None
-    normaliser: dict[int, int | bytes] | None = None
+    settings: dict[int, Fields] = {}
     for number, value in _fields(blob):
-        if number in (1, 2, 3) and not isinstance(value, bytes):
-            raise ValueError(f"field {number} is no message")
         if number == 1:
-            pieces.append(_piece(dict(_fields(value))))
-        elif number == 2:
-            trainer = dict(_fields(value))
-        elif number == 3:
-            normaliser = dict(_fields(value))
+            pieces.append(_piece(_message(value)))
+        elif number in (TRAINER, NORMALISER):
+            settings[number] = _message(value)
     if not pieces:
         raise ValueError("it has no pieces")
-    if trainer is None or normaliser is None:
+    if len(settings) < 2:
         raise ValueError(f"it ends after {len(pieces)} pieces, without its settings")
-    if trainer.get(24):
+    trainer, normaliser = settings[TRAINER], settings[NORMALISER]
+    if _int(trainer, 24, 0):
         raise ValueError("it puts the space behind each word (treat_whitespace_as_suffix), not before")
     return Model(
         pieces=tuple(pieces),
-        algorithm=int(trainer.get(3, UNIGRAM)),
-        unk_id=int(trainer.get(40, 0)),
-        charsmap=bytes(normaliser.get(2, b"")),
-        add_dummy_prefix=bool(normaliser.get(3, True)),
-        remove_extra_whitespaces=bool(normaliser.get(4, True)),
-        escape_whitespaces=bool(normaliser.get(5, True)),
-        byte_fallback=bool(trainer.get(35, False)),
+        algorithm=_int(trainer, 3, UNIGRAM),
+        unk_id=_int(trainer, 40, 0),
+        charsmap=_bytes(normaliser, 2, b""),
+        add_dummy_prefix=bool(_int(normaliser, 3, 1)),
+        remove_extra_whitespaces=bool(_int(normaliser, 4, 1)),
+        escape_whitespaces=bool(_int(normaliser, 5, 1)),
+        byte_fallback=bool(_int(trainer, 35, 0)),
     )
 
 
-def _piece(fields: dict[int, int | bytes]) -> Piece:
-    text, score, kind = fields.get(1, b""), fields.get(2, bytes(4)), fields.get(3, NORMAL)
-    if not isinstance(text, bytes) or not isinstance(score, bytes) or not isinstance(kind, int):
-        raise ValueError("a piece has a field of the wrong type")
-    (value,) = struct.unpack("<f", score)
-    if value != value:
+def _piece(fields: Fields) -> Piece:
+    text = _bytes(fields, 1, b"").decode()
+    (score,) = struct.unpack("<f", _bytes(fields, 2, bytes(4)))
+    if score != score:
         raise ValueError(f"the score of the piece {text!r} is NaN")
-    return Piece(text.decode(), value, kind)
+    return Piece(text, score, _int(fields, 3, NORMAL))
+
+
+def _message(value: int | bytes) -> Fields:
+    if isinstance(value, int):
+        raise ValueError("a number stands where a message is expected")
+    return dict(_fields(value))
+
+
+def _int(fields: Fields, number: int, default: int) -> int:
+    value = fields.get(number, default)
+    if not isinstance(value, int):
+        raise ValueError(f"field {number} is no number")
+    return value
+
+
+def _bytes(fields: Fields, number: int, default: bytes) -> bytes:
+    value = fields.get(number, default)
+    if isinstance(value, int):
+        raise ValueError(f"field {number} is a number")
+    return value
 
 
 def _fields(blob: bytes) -> Iterator[tuple[int, int | bytes]]:

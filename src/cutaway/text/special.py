@@ -47,14 +47,10 @@ def listed_tokens(folder: Folder, special: set[str]) -> dict[int, AddedToken]:
             for index, token in sorted(entries, key=lambda entry: int(entry[0]))
         }
     older = folder.json("added_tokens.json") if "added_tokens.json" in folder else {}
-    return {
-        index: added(token, token in special) for token, index in sorted(older.items(), key=lambda e: e[1])
-    }
+    return {index: added(token, token in special) for token, index in sorted(older.items(), key=lambda e: e[1])}
 
 
-def add_tokens(
-    pipeline: tokenizers.Tokenizer, folder: Folder, named: Mapping[str, Any], extra: Sequence[Any]
-) -> None:
+def add_tokens(pipeline: tokenizers.Tokenizer, folder: Folder, named: Mapping[str, Any], extra: Sequence[Any]) -> None:
     """Take special tokens out of the text before all else; those without an id get the next ones."""
     special = {content(token) for token in (*named.values(), *extra)}
     listed = listed_tokens(folder, special)
@@ -65,9 +61,7 @@ def add_tokens(
     for index, token in listed.items():
         got = pipeline.token_to_id(token.content)
         if got != index:
-            raise ValueError(
-                f"{folder.path}: its added tokens say that {token.content!r} is {index}, but it is {got}"
-            )
+            raise ValueError(f"{folder.path}: its added tokens say that {token.content!r} is {index}, but it is {got}")
 
 
 def processor(
@@ -75,11 +69,18 @@ def processor(
 ) -> processors.PostProcessor:
     """What puts special tokens around a text, or around two."""
     roles = {name.removesuffix("_token"): token for name, token in special.items()}
-    numbers = {role: pipeline.token_to_id(token) for role, token in roles.items()}
+
+    def placed(role: str) -> tuple[str, int]:
+        if role not in roles:
+            raise ValueError(f"there is no {role}_token, which goes around a text")
+        number = pipeline.token_to_id(roles[role])
+        if number is None:
+            raise ValueError(f"the {role} token {roles[role]!r} is not in the vocabulary")
+        return roles[role], number
+
     if recipe.single == "roberta":
-        ends = (roles["sep"], numbers["sep"]), (roles["cls"], numbers["cls"])
         prefix = bool(options.get("add_prefix_space"))
-        return processors.RobertaProcessing(*ends, options.get("trim_offsets", True), prefix)
+        return processors.RobertaProcessing(placed("sep"), placed("cls"), options.get("trim_offsets", True), prefix)
     single, pair = recipe.single, recipe.pair
     if single is None or pair is None:
         begins, ends_too = options.get("add_bos_token"), options.get("add_eos_token")
@@ -87,12 +88,10 @@ def processor(
         eos = "eos" in roles and ends_too
         single = f"{'bos ' * bool(bos)}$A{' eos' * bool(eos)}"
         pair = f"{single}{' bos:1' * bool(bos)} $B:1{' eos:1' * bool(eos)}"
-    used = [role for role in roles if re.search(rf"\b{role}\b", f"{single} {pair}")]
-    for role in used:
-        if numbers[role] is None:
-            raise ValueError(f"the {role} token {roles[role]!r} is not in the vocabulary")
+    used = dict.fromkeys(re.findall(r"(?<!\$)\b[a-z]+", f"{single} {pair}"))
+    around = {role: placed(role) for role in used}
     return processors.TemplateProcessing(
         single=single,
         pair=pair,
-        special_tokens=[{"id": role, "ids": [numbers[role]], "tokens": [roles[role]]} for role in used],
+        special_tokens=[{"id": role, "ids": [i], "tokens": [token]} for role, (token, i) in around.items()],
     )

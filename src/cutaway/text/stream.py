@@ -5,15 +5,15 @@ from .pieces import Pieces
 
 
 class Stream:
-    """Decodes ids as they come: what ``put`` and ``end`` return, joined, is what decoding all of them gives.
+    """Decodes ids as they come: what ``put`` and ``end`` return, joined, is what decoding all ids gives.
 
-    Half a character is held back until the rest of it is there, and so is what a later token may still change."""
+    Half a character is held back until the rest is there, and so is what a later token may still change."""
 
     def __init__(self, source: Engine | Pieces, skip_special: bool = True):
         self.source = source
         self.skipped = source.special_ids() if skip_special else set()
         self.bytes = source.byte_ids()
-        # Tokens whose text is out, kept because the first token of a text loses its space; and those that wait.
+        # Ids whose text is out, kept because the first of a text would lose its space; and ids that wait.
         self.told: list[int] = []
         self.waiting: list[int] = []
         self.uncleaned = ""
@@ -44,9 +44,9 @@ class Stream:
         return self.source.raw(self.told + self.waiting)[len(self.source.raw(self.told)) :]
 
     def _cleaned(self, text: str) -> str:
-        """What cleaning up makes of the text so far, up to a space that no later text can make a difference to.
+        """What cleaning up makes of the text so far, up to a space where later text makes no difference.
 
-        Such a space stands behind three characters that are no space: no pattern of the clean-up spans more."""
+        Such a space stands behind three characters that are none: no pattern of the clean-up spans more."""
         self.uncleaned += text
         for cut in range(len(self.uncleaned) - 1, 2, -1):
             if self.uncleaned[cut] == " " and " " not in self.uncleaned[cut - 3 : cut]:

@@ -43,8 +43,8 @@ class Tokenizer:
     def load(folder: str | Path) -> "Tokenizer | None":
         """The tokenizer in a checkpoint folder; None if there is none.
 
-        Reads tokenizer.json, or the older files of the family that config.json or tokenizer_config.json names.
-        Raises ValueError naming the file that is broken or missing, or of a kind that is not read."""
+        Reads tokenizer.json, or the older files of the family that tokenizer_config.json or config.json names.
+        Raises ValueError naming the file that is broken, missing, or of a kind that is not read."""
         found = Folder(Path(folder))
         parts = assemble(found)
         if parts is None:
@@ -53,28 +53,23 @@ class Tokenizer:
         if not parts.languages:
             return made
         usual = RECIPES[parts.kind].language if parts.kind in RECIPES else "en"
-        return made.between(
-            src_lang=found.config.get("src_lang") or usual, tgt_lang=found.config.get("tgt_lang")
-        )
+        return made.between(src_lang=found.config.get("src_lang") or usual, tgt_lang=found.config.get("tgt_lang"))
 
     @staticmethod
     def bytes(special: Mapping[str, str] | None = None) -> "Tokenizer":
         """A tokenizer that needs no file: 256 ids for the bytes of UTF-8, then the special tokens.
 
-        Those are a padding, a begin and an end token, unless ``special`` names others; none is put around a text."""
+        Those are a padding, a begin and an end token, unless ``special`` names others (token by name, as in
+        ``{"eos_token": "<eos>"}``); none is put around a text."""
         names = special or {"pad_token": "<pad>", "bos_token": "<bos>", "eos_token": "<eos>"}
         if unknown := sorted(set(names) - set(NAMES)):
             raise ValueError(f"{', '.join(unknown)} is no special token; those are {', '.join(NAMES)}")
-        pipeline = tokenizers.Tokenizer(
-            models.BPE({sign: byte for byte, sign in enumerate(byte_signs())}, [])
-        )
+        pipeline = tokenizers.Tokenizer(models.BPE({sign: byte for byte, sign in enumerate(byte_signs())}, []))
         pipeline.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
         pipeline.decoder = decoders.ByteLevel()
         pipeline.add_special_tokens(list(names.values()))
         engine = Engine(pipeline, processor(PLAIN, pipeline, names, {}))
-        return Tokenizer(
-            Parts("", engine, engine, names, {}), {"model_input_names": ["input_ids", "attention_mask"]}
-        )
+        return Tokenizer(Parts("", engine, engine, names, {}), {"model_input_names": ["input_ids", "attention_mask"]})
 
     def encode(
         self,
@@ -87,8 +82,8 @@ class Tokenizer:
     ) -> Encoding:
         """A text, or a pair of texts, as ids, with the family's special tokens around it if ``special``.
 
-        Cut to ``max_length`` ids, special tokens included; of a pair, the longer text gives first. ``target`` is for
-        the side that a translation model writes. Raises TypeError for what is no str, ValueError for half a
+        Cut to ``max_length`` ids, special tokens included; of a pair, the longer text gives first. ``target`` is
+        for the side that a translation model writes. Raises TypeError for what is no str, ValueError for half a
         surrogate pair and for a ``max_length`` that leaves no room."""
         return self._encode([(text, pair)], special, max_length, target)[0]
 
@@ -111,9 +106,7 @@ class Tokenizer:
         fill = next((i for i in (self.pad_token_id, self.eos_token_id) if i is not None), 0)
         return pad(found, fill, side)
 
-    def _encode(
-        self, pairs: Sequence[Any], special: bool, max_length: int | None, target: bool
-    ) -> list[Encoding]:
+    def _encode(self, pairs: Sequence[Any], special: bool, max_length: int | None, target: bool) -> list[Encoding]:
         many = len(pairs) > 1
         for number, (text, pair) in enumerate(pairs):
             check(text, f"text {number}" if many else "text")
@@ -145,17 +138,13 @@ class Tokenizer:
         """Decoding one id after the other, as they are generated."""
         return Stream(self.parts.target, skip_special)
 
-    def chat(
-        self, messages: Sequence[Mapping[str, Any]], *, add_generation_prompt: bool = True, **more: Any
-    ) -> str:
+    def chat(self, messages: Sequence[Mapping[str, Any]], *, add_generation_prompt: bool = True, **more: Any) -> str:
         """A conversation as the text that the model was trained on; encode it with ``special=False``.
 
-        ``messages`` have ``role`` and ``content``; ``more`` is what else the template reads (``tools``, ...). Raises
-        ValueError if there is no template, and if the template refuses, fails or does not end."""
+        ``messages`` have ``role`` and ``content``; ``more`` is what else the template reads (``tools``, ...).
+        Raises ValueError if there is no template, and if the template refuses, fails or does not end."""
         if not self.templates:
-            raise ValueError(
-                "this tokenizer has no chat template: its model was not trained for conversations"
-            )
+            raise ValueError("this tokenizer has no chat template: its model was not trained for conversations")
         name = "tool_use" if more.get("tools") is not None and "tool_use" in self.templates else "default"
         if name not in self.templates:
             raise ValueError(f"no chat template is the default one; there are {', '.join(self.templates)}")
@@ -168,7 +157,7 @@ class Tokenizer:
         return sorted(self.parts.languages)
 
     def between(self, *, src_lang: str | None = None, tgt_lang: str | None = None) -> "Tokenizer":
-        """The same tokenizer set to a direction: ``encode`` marks a text with one, ``target=True`` with the other.
+        """The same tokenizer set to a direction: ``encode`` marks texts with one, ``target=True`` with the other.
 
         What is not given stays. Raises ValueError for a language that the tokenizer does not know."""
         source, target = src_lang or self.src_lang, tgt_lang or self.tgt_lang
@@ -190,12 +179,12 @@ class Tokenizer:
     def _language(self, code: str | None) -> str:
         if not self.parts.languages:
             raise ValueError("this tokenizer has no language codes")
-        if code not in self.parts.languages:
+        if code is None or code not in self.parts.languages:
             raise ValueError(f"no language {code!r}; there are {', '.join(self.languages)}")
         return self.parts.languages[code]
 
     def language_id(self, code: str) -> int:
-        """The id of a language's token, which translation into it begins with. Raises ValueError if it is unknown."""
+        """The id of a language's token, which a translation into it begins with. Raises ValueError if unknown."""
         found = self.id(self._language(code))
         if found is None:
             raise ValueError(f"the language {code!r} has no id: its token is not in the vocabulary")
@@ -245,9 +234,7 @@ class Tokenizer:
         return len(self.parts.source)
 
     def __repr__(self) -> str:
-        special = ", ".join(
-            f"{name.removesuffix('_token')} {token!r}" for name, token in self.special.items()
-        )
+        special = ", ".join(f"{name.removesuffix('_token')} {token!r}" for name, token in self.special.items())
         return f"Tokenizer({len(self)} tokens; {special or 'no special tokens'})"
 
     def save(self, folder: str | Path) -> None:
@@ -267,11 +254,7 @@ class Tokenizer:
 
     def _class(self) -> str:
         """What transformers is to load it with: the family's class, unless tokenizer.json says it all."""
-        return (
-            "PreTrainedTokenizerFast"
-            if "tokenizer.json" in self.files or not self.parts.kind
-            else self.parts.kind
-        )
+        return "PreTrainedTokenizerFast" if "tokenizer.json" in self.files or not self.parts.kind else self.parts.kind
 
     def _direction(self) -> dict[str, str | None]:
         return {"src_lang": self.src_lang, "tgt_lang": self.tgt_lang}

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from mmap import MAP_PRIVATE, PROT_READ, PROT_WRITE, mmap
 from pathlib import Path
+from reprlib import repr as brief
 from typing import Any
 
 import torch
@@ -82,22 +83,22 @@ def read_safetensors(path: Path) -> dict[str, Stored]:
 
 def _check(entry: Any, where: str) -> None:
     if not isinstance(entry, dict) or entry.keys() != {"dtype", "shape", "data_offsets"}:
-        raise ValueError(f"{where}: expected dtype, shape and data_offsets, got {entry!r:.80}")
+        raise ValueError(f"{where}: expected dtype, shape and data_offsets, got {brief(entry)}")
     dtype, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
     if not isinstance(dtype, str) or dtype not in DTYPES:
-        raise ValueError(f"{where}: unknown dtype {dtype!r:.80}; known are {', '.join(DTYPES)}")
+        raise ValueError(f"{where}: unknown dtype {brief(dtype)}; known are {', '.join(DTYPES)}")
     for numbers in (shape, offsets):
         if not isinstance(numbers, list) or not all(type(n) is int and 0 <= n < 2**63 for n in numbers):
-            raise ValueError(f"{where}: expected a list of natural numbers, got {numbers!r:.80}")
+            raise ValueError(f"{where}: expected a list of natural numbers, got {brief(numbers)}")
     if len(shape) > 64:
         raise ValueError(f"{where}: {len(shape)} dimensions; torch has at most 64")
     itemsize = DTYPES[dtype].itemsize
     if len(offsets) != 2 or offsets[1] - offsets[0] != math.prod(shape) * itemsize:
         raise ValueError(
-            f"{where}: shape {shape!r:.80} of {dtype} does not fill its byte range {offsets!r:.80}"
+            f"{where}: shape {brief(shape)} of {dtype} does not fill its byte range {brief(offsets)}"
         )
     if math.prod(max(n, 1) for n in shape) * itemsize >= 2**63:
-        raise ValueError(f"{where}: shape {shape!r:.80} is beyond any memory")
+        raise ValueError(f"{where}: shape {brief(shape)} is beyond any memory")
 
 
 def _stored(mapped: mmap, entry: dict[str, Any], start: int) -> Stored:
