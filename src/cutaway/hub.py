@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from . import families, storage, weights
 from .model import Model, Origin
@@ -41,9 +42,23 @@ def outline(source: str) -> Network:
         form = families.form(model_type)
         if source == model_type or source in form.sizes:
             config = families.module(model_type).Config(**form.read({})[0] | form.sizes.get(source, {}))
-            with torch.device("meta"):
-                return families.network(model_type, config)
+            return sketch(model_type, config)
     return describe(storage.locate(source))[0]
+
+
+class Undrawn(TorchFunctionMode):
+    """Leaves weights as they are where modules would draw them at random."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        drawing = func in (nn.init.normal_, nn.init.uniform_, nn.init.kaiming_uniform_)
+        return kwargs["tensor"] if drawing else func(*args, **kwargs)
+
+
+def sketch(model_type: str, config: Any) -> Network:
+    """A network on the meta device: shapes and no weights."""
+    with torch.device("meta"), Undrawn():  # drawing on the meta device does nothing, and imports a compiler for it
+        return families.network(model_type, config)
 
 
 def describe(folder: Path) -> tuple[Network, Origin]:
@@ -55,8 +70,7 @@ def describe(folder: Path) -> tuple[Network, Origin]:
             f"{folder / 'config.json'} has no model_type; known: {', '.join(sorted(families.MODEL_TYPES))}"
         )
     ours, kept = families.form(model_type).read(config)
-    with torch.device("meta"):
-        network = families.network(model_type, families.module(model_type).Config(**ours))
+    network = sketch(model_type, families.module(model_type).Config(**ours))
     generation = folder / "generation_config.json"
     return network, Origin(model_type, kept, storage.read_json(generation) if generation.exists() else {})
 
@@ -87,8 +101,7 @@ def untied(network: Network, model_type: str, ours: Mapping[str, Tensor]) -> Net
     apart = [a for a, b in ties(network).items() if a in ours and b in ours and not torch.equal(ours[a], ours[b])]
     if not apart or "tied" not in vars(network.config):
         return network
-    with torch.device("meta"):
-        return families.network(model_type, replace(network.config, tied=False))
+    return sketch(model_type, replace(network.config, tied=False))
 
 
 def ties(network: Network) -> dict[str, str]:
@@ -133,12 +146,14 @@ def build(name: str, size: str | None = None, **config: Any) -> Model:
             )
     if size is not None and size not in form.sizes:
         raise ValueError(f"{model_type} has no size {size!r}; it has: {', '.join(form.sizes) or 'none by name'}")
-    c = module.Config(**{**form.read({})[0], **(form.sizes[size] if size else {}), **config})
+    usual = form.read({})[0] if name == model_type else {}  # a family of another name begins as in its paper
+    c = module.Config(**{**usual, **(form.sizes[size] if size else {}), **config})
     if c.head not in form.heads.values():
         raise ValueError(f"{model_type} has no head {c.head!r}; it has: {', '.join(sorted({*form.heads.values()}))}")
-    again = module.Config(**form.read(form.write(c, model_type, {}))[0])
+    ours, kept = form.read(form.write(c, model_type, {}))
+    again = module.Config(**ours)
     if lost := [f"{k} = {v!r}" for k, v in vars(c).items() if v != vars(again)[k]]:
         raise ValueError(f"the config.json of a {model_type} has no way to say {', '.join(lost)}")
     network = families.network(model_type, c)
     network.initialise()
-    return Model(network, Origin(model_type)).eval()
+    return Model(network, Origin(model_type, kept)).eval()

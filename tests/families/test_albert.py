@@ -15,7 +15,11 @@ HEADS = ("Model", "ForMaskedLM", "ForSequenceClassification", "ForTokenClassific
 CASES = [
     *(Case(f"Albert{head}", T.AlbertConfig(**SMALL)) for head in HEADS),
     Case("AlbertModel", T.AlbertConfig(**SMALL, num_hidden_groups=3, inner_group_num=2), note="groups"),
-    Case("AlbertForMaskedLM", T.AlbertConfig(**SMALL | dict(num_hidden_layers=5, num_hidden_groups=2, hidden_act="gelu")), note="uneven"),
+    Case(
+        "AlbertForMaskedLM",
+        T.AlbertConfig(**SMALL | dict(num_hidden_layers=5, num_hidden_groups=2, hidden_act="gelu")),
+        note="uneven",
+    ),
     Case("AlbertForMaskedLM", T.AlbertConfig(**SMALL | dict(embedding_size=24)), note="wide"),
 ]
 

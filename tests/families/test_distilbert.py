@@ -11,7 +11,9 @@ SMALL = dict(vocab_size=61, dim=24, n_layers=3, n_heads=4, hidden_dim=40, max_po
 HEADS = ("Model", "ForMaskedLM", "ForSequenceClassification", "ForTokenClassification", "ForQuestionAnswering")
 CASES = [
     *(Case(f"DistilBert{head}", T.DistilBertConfig(**SMALL)) for head in HEADS),
-    Case("DistilBertForMaskedLM", T.DistilBertConfig(**SMALL, activation="relu", sinusoidal_pos_embds=True), note="waves"),
+    Case(
+        "DistilBertForMaskedLM", T.DistilBertConfig(**SMALL, activation="relu", sinusoidal_pos_embds=True), note="waves"
+    ),
     Case("DistilBertForMaskedLM", T.DistilBertConfig(**SMALL, tie_word_embeddings=False), note="untied"),
 ]
 

@@ -11,7 +11,14 @@ SMALL = dict(
     vocab_size=61, hidden_size=24, num_hidden_layers=3, num_attention_heads=4, intermediate_size=40,
     max_position_embeddings=20, layer_norm_eps=1e-5,
 )  # fmt: skip
-HEADS = ("Model", "ForPreTraining", "ForMaskedLM", "ForSequenceClassification", "ForTokenClassification", "ForQuestionAnswering")
+HEADS = (
+    "Model",
+    "ForPreTraining",
+    "ForMaskedLM",
+    "ForSequenceClassification",
+    "ForTokenClassification",
+    "ForQuestionAnswering",
+)
 CASES = [
     *(Case(f"Electra{head}", T.ElectraConfig(**SMALL, embedding_size=10)) for head in HEADS),
     Case("ElectraForMaskedLM", T.ElectraConfig(**SMALL, embedding_size=24, hidden_act="relu"), note="wide"),

@@ -31,7 +31,7 @@ ENCODER_DECODERS = {
     "t5": (
         "T5ForConditionalGeneration",
         T.T5Config(
-            **SPECIAL, d_model=32, d_kv=8, d_ff=48, num_layers=2, num_decoder_layers=3, num_heads=4,
+            **SPECIAL, d_model=32, d_kv=8, d_ff=48, num_layers=3, num_heads=4,
             decoder_start_token_id=PAD, tie_word_embeddings=False,
         ),
     ),

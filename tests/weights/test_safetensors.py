@@ -126,7 +126,7 @@ LIES = {
     "__metadata__ must map names to strings": pack({"__metadata__": {"a": 1}}),
     "'a': expected dtype, shape and data_offsets, got 3": pack({"a": 3}),
     "got {'dtype': 'F32'}": pack({"a": {"dtype": "F32"}}),
-    "'extra': 1}": pack({"a": entry() | {"extra": 1}}, bytes(8)),
+    "'extra': 1": pack({"a": entry() | {"extra": 1}}, bytes(8)),
     "unknown dtype 'F33'": pack({"a": entry("F33")}, bytes(8)),
     "unknown dtype ['F32']": pack({"a": entry(["F32"])}, bytes(8)),
     "got [2.0]": pack({"a": entry(shape=[2.0])}, bytes(8)),

@@ -10,12 +10,18 @@ from ..parts import Network
 # model_type of a published config -> the file that holds it
 MODEL_TYPES = {
     "albert": "albert",
+    "bart": "bart",
+    "mbart": "bart",
+    "pegasus": "bart",
     "bert": "bert",
     "roberta": "bert",
     "xlm-roberta": "bert",
     "bloom": "bloom",
+    "deberta": "deberta",
+    "deberta-v2": "deberta",
     "distilbert": "distilbert",
     "electra": "electra",
+    "falcon": "falcon",
     "gpt2": "gpt2",
     "openai-gpt": "gpt2",
     "gpt_neo": "gpt_neo",
@@ -34,6 +40,9 @@ MODEL_TYPES = {
     "t5": "t5",
     "mt5": "t5",
     "umt5": "t5",
+    "marian": "vanilla",
+    "fsmt": "vanilla",
+    "m2m_100": "vanilla",
 }
 FAMILIES = sorted(set(MODEL_TYPES.values()))
 

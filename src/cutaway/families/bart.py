@@ -7,15 +7,14 @@ from dataclasses import dataclass
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from ..names import Row
+from ..names import Format, Row
 from ..parts import MLP, Attention, Classifier, Context, EncoderDecoder, LayerNorm, Learned, Pooler
 from ..parts import PostNorm, PreNorm, Stack, Unembed, initialise
 from ..scores import CAUSAL
 from .encoders import pick
-from .fairseq import FIELDS, HALVES, IDLE, Fairseq, Halves, LayerDrop, Spare, bias_row, layer_rows, waves
+from .fairseq import IDS, Spare, layer_rows, logit_rows, published, wave_table
+from .halves import Halves, block, fixed_bias
 from .keys import always
-
-RESIDUAL = {"post": PostNorm, "pre": PreNorm}
 
 
 @dataclass(frozen=True)
@@ -29,9 +28,6 @@ class Config(Halves):
     embed_norm: bool = True
     scaled: bool = False  # embeddings by √width
     wraps: bool = False  # decoder input begins with the last token of what is to be said: its language
-    dropout: float = 0.1
-    attention_dropout: float = 0.0
-    activation_dropout: float = 0.0
     classifier_dropout: float = 0.0
     std: float = 0.02
     labels: int = 2
@@ -44,29 +40,26 @@ class BART(EncoderDecoder):
     def __init__(self, c: Config):
         super().__init__(c)
         norm = lambda: LayerNorm(c.width)
-        step = lambda sublayer: RESIDUAL[c.residual](norm(), sublayer, c.dropout)
-        attend = lambda heads, cross=False: step(Attention(c.width, heads, dropout=c.attention_dropout, cross=cross))
-        feed = lambda hidden: step(MLP(c.width, hidden, c.act, dropout=c.activation_dropout))
-        encode = lambda: LayerDrop(c.layer_drop, attention=attend(c.heads), mlp=feed(c.hidden))
-        heads, hidden = c.decoder_heads, c.decoder_hidden
-        reads = lambda: {"attention": attend(heads), "cross": attend(heads, cross=True), "mlp": feed(hidden)}
-        decode = lambda: LayerDrop(c.decoder_layer_drop, **reads())
-        places = lambda: Learned(c.length, c.width, offset=0 if c.sinusoidal else 2).requires_grad_(not c.sinusoidal)
+        step = lambda sublayer: {"post": PostNorm, "pre": PreNorm}[c.residual](norm(), sublayer, c.dropout)
+        attend = lambda n, cross=False: step(Attention(c.width, n, dropout=c.attention_dropout, cross=cross))
+        feed = lambda n: step(MLP(c.width, n, c.act, dropout=c.activation_dropout))
+        reads = lambda n: {"attention": attend(n), "cross": attend(n, cross=True)}
+        encode = lambda: block(c.layer_drop, attention=attend(c.heads), mlp=feed(c.hidden))
+        decode = lambda: block(c.decoder_layer_drop, **reads(c.decoder_heads), mlp=feed(c.decoder_hidden))
+        table = lambda: Learned(c.length, c.width, offset=0 if c.sinusoidal else 2).requires_grad_(not c.sinusoidal)
         both = lambda make: nn.ModuleDict({"encoder": make(), "decoder": make()})
-        self.wraps = c.wraps
-        self.embed, self.scale = nn.Embedding(c.vocab, c.width), c.width**0.5 if c.scaled else 1.0
-        self.places, self.norms = both(places), both(norm if c.embed_norm else nn.Identity)
-        self.dropout = nn.Dropout(c.dropout)
         last = norm if c.residual == "pre" else lambda: None
+        pooler = lambda: Pooler(c.width, dropout=c.classifier_dropout)
+        self.wraps, self.scale = c.wraps, c.width**0.5 if c.scaled else 1.0
+        self.embed, self.places = nn.Embedding(c.vocab, c.width), both(table)
+        self.norms, self.dropout = both(norm if c.embed_norm else nn.Identity), nn.Dropout(c.dropout)
         self.encoder = Stack([encode() for _ in range(c.depth)], last())
         self.decoder = Stack([decode() for _ in range(c.decoder_depth)], last(), CAUSAL)
         self.head = pick(
             c.head,
             base=lambda: None,
-            lm=lambda: Unembed(c.width, c.vocab, tied=self.embed, bias=True).requires_grad_(False),
-            sequence=lambda: Classifier(
-                c.width, c.labels, Pooler(c.width, dropout=c.classifier_dropout), c.classifier_dropout
-            ),
+            lm=lambda: fixed_bias(Unembed(c.width, c.vocab, tied=self.embed, bias=True)),
+            sequence=lambda: Classifier(c.width, c.labels, pooler(), c.classifier_dropout),
             question=lambda: Classifier(c.width, 2),
         )
 
@@ -82,28 +75,46 @@ class BART(EncoderDecoder):
         return self.decoder(self.enter(ids, ctx, "decoder"), ctx)
 
     def initialise(self) -> None:
-        initialise(self, self.config.std)
-        if self.config.sinusoidal:
-            for table in self.places.values():
-                table.weight.data.copy_(waves(self.config.length, self.config.width))
+        c = self.config
+        initialise(self, c.std)
+        for table in self.places.values() if c.sinusoidal else ():
+            table.weight.data.copy_(wave_table(c.length, c.width))
 
 
 def rows(c: Config) -> list[Row]:
-    halves, table = ("encoder", "decoder"), lambda: waves(c.length, c.width)
-    places = [(f"{s}.embed_positions.weight", f"places.{s}.weight") for s in halves]
+    table = lambda: wave_table(c.length, c.width)
+    place = (lambda t, o: Spare(t, o, made=table)) if c.sinusoidal else Row
     return [
-        Row("shared.weight", "embed.weight", also=tuple(f"{s}.embed_tokens.weight" for s in halves)),
-        *(Spare(t, o, made=table) if c.sinusoidal else Row(t, o) for t, o in places),
+        Row("shared.weight", "embed.weight", also=("encoder.embed_tokens.weight", "decoder.embed_tokens.weight")),
+        *(place(f"{s}.embed_positions.weight", f"places.{s}.weight") for s in ("encoder", "decoder")),
         Row("{s:encoder|decoder}.layernorm_embedding.{p}", "norms.{s}.{p}"),
         *layer_rows(),
     ]
 
 
 def head_rows(c: Config) -> list[Row]:
-    pooler = [Row("classification_head.dense.{p}", "head.pooler.dense.{p}")]
-    return {
-        "base": [],
-        "lm": LOGITS
-        "sequence": [*pooler, Row("classification_head.out_proj.{p}", "head.linear.{p}")],
-        "question": [Row("qa_outputs.{p}", "head.linear.{p}")],
-    }[c.head]
+    inner, outer = "classification_head.dense.{p}", "classification_head.out_proj.{p}"
+    classifier = [Row(inner, "head.pooler.dense.{p}"), Row(outer, "head.linear.{p}")]
+    question = [Row("qa_outputs.{p}", "head.linear.{p}")]
+    return {"base": [], "lm": logit_rows(c), "sequence": classifier, "question": question}[c.head]
+
+
+def form(name: str, tasks: dict[str, str], ids: dict[str, int], **is_: str | bool) -> Format:
+    """A model type by what it always is."""
+    told = (is_["residual"] == "pre", is_["embed_norm"] is True, is_["sinusoidal"] is True)
+    more = {"fields": {k: v for k, v in FIELDS.items() if tasks is ALL or k != "classifier_dropout"}, "defaults": ids}
+    return published(name, tasks, (rows, head_rows), (always(**is_),), told, fixed=TIED, **more)
+
+
+TIED = {"tie_word_embeddings": True}
+FIELDS = {"vocab_size": "vocab", "init_std": "std", "classifier_dropout": "classifier_dropout"}
+TASKS = {"ForConditionalGeneration": "lm", "Model": "base"}
+ALL = {**TASKS, "ForSequenceClassification": "sequence", "ForQuestionAnswering": "question"}
+GOOGLE = {"pad_token_id": 0, "eos_token_id": 1, "forced_eos_token_id": 1, "decoder_start_token_id": 0}
+START = {**IDS, "decoder_start_token_id": 2}
+FORMATS = {
+    "bart": form("Bart", ALL, START, residual="post", embed_norm=True, sinusoidal=False, wraps=False),
+    "mbart": form("MBart", ALL, IDS, residual="pre", embed_norm=True, sinusoidal=False, wraps=True),
+    "pegasus": form("Pegasus", TASKS, GOOGLE, residual="pre", embed_norm=False, sinusoidal=True, wraps=False),
+}
+NETWORK = BART

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from ..names import Format, Row, by_head
 from ..parts import MLP, ALiBi, Attention, Block, Context, Network, PreNorm, Stack, Unembed
 from ..scores import CAUSAL
-from .keys import spelled
+from .keys import lm_head, spelled
 
 
 @dataclass(frozen=True)
@@ -86,10 +86,6 @@ def rows(c: Config) -> list[Row]:
     ]
 
 
-def head_rows(c: Config) -> list[Row]:
-    return [Row("lm_head.weight", "head.weight")]
-
-
 HEADS = {"BloomForCausalLM": "lm", "BloomModel": "base"}
-FORMATS = {"bloom": Format(rows, HEADS, FIELDS, head_rows, "transformer.", FIXED, groups=SIZE)}
+FORMATS = {"bloom": Format(rows, HEADS, FIELDS, lm_head, "transformer.", FIXED, groups=SIZE)}
 NETWORK = BLOOM

@@ -1,19 +1,16 @@
-"""DeBERTa (He et al., 2021), v2 and v3 (He, Gao and Chen, 2023): BERT whose scores tell what a token is from where.
+"""DeBERTa (He et al., 2021), v2 and v3 (He, Gao and Chen, 2023): BERT whose scores tell what a token is from where."""
 
-v2 adds growing places that share the projections of the tokens, and in its largest sizes a convolution."""
-
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from ..names import Field, Format, Group, Row, by_head
 from ..parts import MLP, Attention, Block, Context, Disentangled, Learned, Network, PostNorm, Stack, activation
 from ..parts.heads import Classifier, MaskedLM, Pooler, Unembed
-from .encoders import BUFFERS, CLS, FIELDS, FIXED, SEGMENTS, body_rows, classes, cls_rows, layer_rows, masked_lm_rows, pick
-from .keys import ACTIVATIONS, always, words
+from .deberta_names import V1, V2
+from .encoders import SEGMENTS, pick
 
 
 @dataclass(frozen=True)
@@ -25,16 +22,16 @@ class Config:
     heads: int = 24
     hidden: int = 6144
     length: int = 512
-    positions: bool = True  # also added to the tokens
+    positions: bool = True  # added to the tokens
     segments: int = 0
-    relative: bool = False
+    relative: bool = False  # places in the scores
     terms: tuple[str, ...] = ()  # "c2p": content looks at places; "p2c": places look at content
-    span: int = -1  # the farthest place of its own; -1: length
-    buckets: int = -1  # places on either side, which grow up to the span; -1: one for each distance
-    shared: bool = False  # tokens' projections are the places' too
-    key_bias: bool = True
+    span: int = -1  # the last place on either side; -1: length
+    buckets: int = -1  # so many places share that span, the far ones wide; -1: one for each distance
+    shared: bool = False  # places are projected as tokens are
     place_norm: str = "none"
-    kernel: int = 0  # of the convolution beside the first layer; 0: none
+    key_bias: bool = True
+    kernel: int = 0  # width of the convolution beside the first layer; 0: none
     kernel_groups: int = 1
     kernel_act: str = "tanh"
     act: str = "gelu"
@@ -50,22 +47,74 @@ class Config:
     head: str = "base"
 
 
-class ConvolutionBlock(Block):
-    """``norm(steps(x) + act(conv(x)))``: beside attention and MLP, a convolution over what each token may see"""
+class ConvolutionBlock(nn.Module):
+    """``norm(mlp(attention(x)) + act(conv(x)))``: beside the steps, a convolution over what each token may see"""
 
-    def __init__(self, conv: nn.Conv1d, norm: nn.Module, act: str, dropout: float, **steps: nn.Module):
-        super().__init__(**steps)
-        self.steps, self.act = tuple(steps), activation(act)
-        self.conv, self.norm, self.dropout = conv, norm, nn.Dropout(dropout)
+    def __init__(self, steps: Sequence[nn.Module], conv: nn.Conv1d, norm: nn.Module, act: str, dropout: float):
+        super().__init__()
+        (self.attention, self.mlp), self.conv, self.norm = steps, conv, norm
+        self.act, self.dropout = activation(act), nn.Dropout(dropout)
 
     def forward(self, x: Float[Tensor, "B N D"], ctx: Context) -> Float[Tensor, "B N D"]:
         (batch, length, _), size = x.shape, self.conv.kernel_size[0]
-        rows, slots = torch.arange(batch, device=x.device)[:, None, None], torch.arange(length, device=x.device)
-        near = slots[:, None] + torch.arange(size, device=x.device) - (size - 1) // 2
+        row, slot = torch.arange(batch, device=x.device)[:, None, None], torch.arange(length, device=x.device)[:, None]
+        near = slot + torch.arange(size, device=x.device) - (size - 1) // 2
         inside, near = (near >= 0) & (near < length), near.clamp(0, length - 1)
-        seen = inside & ctx.rule.mask(rows, torch.zeros_like(rows), slots[:, None], near)
-        windows = x[rows, near] * seen[..., None]  # [B, N, kernel, D]
+        seen = inside & ctx.rule.mask(row, torch.zeros_like(row), slot, near)
+        windows = x[row, near] * seen[..., None]  # [B, N, kernel, D]
         beside = self.conv(windows.flatten(0, 1).mT).view_as(x)
-        for name in self.steps:
-            x = self.get_submodule(name)(x, ctx)
-        return self.norm(x + self.act(self.dropout(beside)))
+        return self.norm(self.mlp(self.attention(x, ctx), ctx) + self.act(self.dropout(beside)))
+
+
+class DeBERTa(Network):
+    kind = "encoder"
+
+    def __init__(self, c: Config):
+        super().__init__(c)
+        narrow, span = c.embedding or c.width, c.span if c.span > 0 else c.length
+        drop = c.dropout if c.classifier_dropout is None else c.classifier_dropout
+        norm = lambda width=c.width: nn.LayerNorm(width, c.eps)
+        places = (c.buckets, c.terms, span) if c.buckets > 0 else (span, c.terms, None)
+        project = lambda term, bias: None if c.shared or term not in c.terms else nn.Linear(c.width, c.width, bias)
+        relative = lambda: Disentangled(*places, project("c2p", c.key_bias), project("p2c", True), c.dropout)
+        attend = lambda: Attention(
+            c.width, c.heads, bias="qkvo" if c.key_bias else "qvo", relative=relative() if c.relative else None,
+            scale=((1 + len(c.terms)) * (c.width // c.heads)) ** -0.5, dropout=c.attention_dropout,
+        )  # fmt: skip
+        steps = lambda: [PostNorm(norm(), f, c.dropout) for f in (attend(), MLP(c.width, c.hidden, c.act))]
+        block = lambda attention, mlp: Block(attention=attention, mlp=mlp)
+        conv = lambda: nn.Conv1d(c.width, c.width, c.kernel, groups=c.kernel_groups)
+        first = ConvolutionBlock(steps(), conv(), norm(), c.kernel_act, c.dropout) if c.kernel else block(*steps())
+        self.embed = nn.Embedding(c.vocab, narrow)
+        self.position = Learned(c.length, narrow) if c.positions else None
+        self.segment, self.extras = (nn.Embedding(c.segments, narrow), SEGMENTS) if c.segments else (None, {})
+        self.project = nn.Linear(narrow, c.width, bias=False) if c.embedding else nn.Identity()
+        self.norm, self.dropout = norm(), nn.Dropout(c.dropout)
+        self.places = nn.Embedding(2 * places[0], c.width) if c.relative else None
+        self.place_norm = pick(c.place_norm, none=nn.Identity, layer_norm=norm)
+        self.stack = Stack([first, *(block(*steps()) for _ in range(c.depth - 1))])
+        unembed = lambda: Unembed(narrow, c.vocab, tied=self.embed, bias=True)
+        self.head = pick(
+            c.head,
+            base=lambda: None,
+            masked_lm=lambda: MaskedLM(c.width, norm, unembed(), c.act, narrow),
+            sequence=lambda: Classifier(c.width, c.labels, Pooler(c.width, c.pooler_act, c.pooler_dropout), drop),
+            token=lambda: Classifier(c.width, c.labels, dropout=c.dropout),
+            question=lambda: Classifier(c.width, 2),
+        )
+
+    def forward(
+        self, ids: Int[Tensor, "B N"], ctx: Context | None = None, segments: Int[Tensor, "B N"] | None = None
+    ) -> Float[Tensor, "B N D"]:
+        ctx, x = ctx or Context.of(), self.embed(ids)
+        if self.position is not None:
+            x = x + self.position(ctx.places(ids))
+        if self.segment is not None:
+            x = x + (self.segment.weight[0] if segments is None else self.segment(segments))
+        if self.places is not None:
+            ctx = replace(ctx, side={"relative": self.place_norm(self.places.weight)})
+        return self.stack(self.dropout(self.norm(self.project(x))), ctx)
+
+
+FORMATS = {"deberta": V1, "deberta-v2": V2}
+NETWORK = DeBERTa

@@ -1,4 +1,4 @@
-"""What BERT and its descendants write alike (config keys, class names, tensor names), and how a head is picked."""
+"""What BERT and its descendants write alike (config keys, class names, tensor names), and a way to pick."""
 
 from collections.abc import Callable
 from typing import Any
@@ -32,11 +32,11 @@ def classes(name: str, **more: str) -> dict[str, str]:
     return {f"{name}For{theirs}": ours for theirs, ours in heads.items()} | {f"{name}Model": "base"}
 
 
-def pick(head: str, **made: Callable[[], nn.Module | None]) -> nn.Module | None:
-    """The head of this name. Raises ValueError with the names of those that there are."""
-    if head not in made:
-        raise ValueError(f"unknown head {head!r}; this family has: {', '.join(made)}")
-    return made[head]()
+def pick(name: str, **made: Callable[[], nn.Module | None]) -> nn.Module | None:
+    """What has this name. Raises ValueError with the names that there are."""
+    if name not in made:
+        raise ValueError(f"{name!r} is not built here; what is: {', '.join(made)}")
+    return made[name]()
 
 
 def norm_rows(theirs: str, ours: str) -> list[Row]:

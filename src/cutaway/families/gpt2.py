@@ -12,7 +12,7 @@ from ..names import Format, Row, flip, thirds
 from ..parts import MLP, Attention, Block, Context, Learned, Network, PostNorm, PreNorm, Stack, Unembed
 from ..parts.network import scale_outputs
 from ..scores import CAUSAL
-from .keys import ACT, always, words
+from .keys import ACT, always, lm_head, words
 
 RESIDUAL = {"pre": PreNorm, "post": PostNorm}
 
@@ -76,8 +76,8 @@ GPT2_FIELDS = dict(
     scale_attn_by_inverse_layer_idx="layer_scaled",
 )  # fmt: skip
 # Keys of a head that is not built, of old, and of the precision (not the value) of the scores.
-IDLE = ["n_ctx", "n_special", "predict_special_tokens", "reorder_and_upcast_attn", "summary_activation",
-    "summary_first_dropout", "summary_proj_to_labels", "summary_type", "summary_use_proj"]  # fmt: skip
+FIXED = dict.fromkeys(["n_ctx", "n_special", "predict_special_tokens", "reorder_and_upcast_attn", "summary_activation",
+    "summary_first_dropout", "summary_proj_to_labels", "summary_type", "summary_use_proj"], ...)  # fmt: skip
 
 
 def rows(c: Config) -> list[Row]:
@@ -108,13 +108,12 @@ TABLE = [
     ("gpt3-6.7b", 4096, 32, 32), ("gpt3-13b", 5120, 40, 40), ("gpt3-175b", 12_288, 96, 96),
 ]  # fmt: skip
 SIZES = {n: dict(width=w, depth=d, heads=h, length=2048 if "3" in n else 1024) for n, w, d, h in TABLE}
-HEAD = dict(head_rows=lambda c: [Row("lm_head.weight", "head.weight")], prefix="transformer.")
-REST = dict(fixed=dict.fromkeys(IDLE, ...), ignore=(r".*\.attn\.(masked_)?bias",))
+BOTH = dict(head_rows=lm_head, prefix="transformer.", fixed=FIXED, ignore=(r".*\.attn\.(masked_)?bias",))
 FORMATS = {
     "gpt2": Format(rows, {"GPT2LMHeadModel": "lm", "GPT2Model": "base"}, FIELDS | GPT2_FIELDS,
-        groups=(always(residual="pre"),), sizes=SIZES, **HEAD, **REST),
+        groups=(always(residual="pre"),), sizes=SIZES, **BOTH),
     "openai-gpt": Format(gpt_rows, {"OpenAIGPTLMHeadModel": "lm", "OpenAIGPTModel": "base"},
         FIELDS | {"afn": GPT_ACT}, groups=(always(residual="post"),),
-        defaults=dict(vocab_size=40_478, n_positions=512), **HEAD, **REST),
+        defaults=dict(vocab_size=40_478, n_positions=512), **BOTH),
 }  # fmt: skip
 NETWORK = GPT2

@@ -10,7 +10,7 @@ from ..names import Format, Group, Row
 from ..parts import MLP, Attention, Block, Context, Learned, Network, PreNorm, Stack, Unembed
 from ..parts.network import scale_outputs
 from . import windows
-from .keys import ACT
+from .keys import ACT, lm_head
 
 
 @dataclass(frozen=True)
@@ -107,13 +107,9 @@ def rows(c: Config) -> list[Row]:
     ]
 
 
-def head_rows(c: Config) -> list[Row]:
-    return [Row("lm_head.weight", "head.weight")]
-
-
 HEADS = {"GPTNeoForCausalLM": "lm", "GPTNeoModel": "base"}
 FORMATS = {
-    "gpt_neo": Format(rows, HEADS, FIELDS, head_rows, "transformer.", FIXED, DEFAULTS, (KINDS,),
+    "gpt_neo": Format(rows, HEADS, FIELDS, lm_head, "transformer.", FIXED, DEFAULTS, (KINDS,),
         (r".*\.attn\.attention\.(masked_)?bias",)),
 }  # fmt: skip
 NETWORK = GPTNeo

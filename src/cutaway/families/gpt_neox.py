@@ -8,8 +8,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from ..names import Format, Group, Row, by_head
-from ..parts import MLP, Attention, Block, Context, Network, ParallelBlock, PreNorm, Rotary, Scaling, Stack
-from ..parts.heads import Unembed
+from ..parts import MLP, Attention, Block, Context, Network, ParallelBlock, PreNorm, Rotary, Scaling, Stack, Unembed
 from ..scores import CAUSAL
 from .keys import ACT
 from .rope import ROPE_KEYS, read_rope, write_rope
@@ -32,7 +31,6 @@ class Config:
     eps: float = 1e-5
     tied: bool = False
     dropout: float = 0.0
-    embed_dropout: float = 0.0
     attention_dropout: float = 0.0
     std: float = 0.02
     head: str = "lm"
@@ -53,7 +51,7 @@ class GPTNeoX(Network):
         feed = lambda: MLP(c.width, c.hidden, c.act)
         step = lambda sublayer: PreNorm(norm(), sublayer, c.dropout)
         blocks = [block(attention=step(attend()), mlp=step(feed())) for _ in range(c.depth)]
-        self.embed, self.dropout = nn.Embedding(c.vocab, c.width), nn.Dropout(c.embed_dropout)
+        self.embed, self.dropout = nn.Embedding(c.vocab, c.width), nn.Dropout(c.dropout)
         self.stack = Stack(blocks, norm(), CAUSAL)
         self.head = Unembed(c.width, c.vocab, tied=self.embed if c.tied else None) if c.head == "lm" else None
 
@@ -72,16 +70,11 @@ def write_rotary(c: Config) -> dict[str, Any]:
 
 
 ROTARY = Group((*ROPE_KEYS, "rotary_emb_base", "rotary_pct"), read_rotary, write_rotary)
-DROPOUT = Group(
-    ("hidden_dropout",),
-    lambda t: {k: v for v in t.values() for k in ("dropout", "embed_dropout")},
-    lambda c: {"hidden_dropout": c.dropout},
-)
 FIELDS = dict(
     vocab_size="vocab", hidden_size="width", num_hidden_layers="depth", num_attention_heads="heads",
     intermediate_size="hidden", max_position_embeddings="length", hidden_act=ACT, layer_norm_eps="eps",
     use_parallel_residual="parallel", attention_bias="bias", attention_dropout="attention_dropout",
-    initializer_range="std", tie_word_embeddings="tied",
+    hidden_dropout="dropout", initializer_range="std", tie_word_embeddings="tied",
 )  # fmt: skip
 FIXED = dict(is_decoder=..., classifier_dropout=..., attention_probs_dropout_prob=(0,), hidden_dropout_prob=(0,))
 
@@ -106,7 +99,7 @@ def head_rows(c: Config) -> list[Row]:
 
 HEADS = {"GPTNeoXForCausalLM": "lm", "GPTNeoXModel": "base"}
 FORMATS = {
-    "gpt_neox": Format(rows, HEADS, FIELDS, head_rows, "gpt_neox.", FIXED, groups=(ROTARY, DROPOUT),
+    "gpt_neox": Format(rows, HEADS, FIELDS, head_rows, "gpt_neox.", FIXED, groups=(ROTARY,),
         ignore=(r".*\.attention\.(masked_)?bias", r".*\.rotary_emb\.inv_freq")),
 }  # fmt: skip
 NETWORK = GPTNeoX

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from ..names import Field, Group
+from ..names import Field, Group, Row
 
 # their names of the activations that we have; of two names for one, the first is written back
 ACTIVATIONS = {
@@ -50,3 +50,8 @@ def spelled(to: str, key: str, *older: str) -> Group:
         return {to: [*theirs.values()][-1]} if theirs else {}
 
     return Group((key, *older), load, lambda c: {key: getattr(c, to)})
+
+
+def lm_head(c: Any) -> list[Row]:
+    """The head of a language model as most name it."""
+    return [Row("lm_head.weight", "head.weight")]

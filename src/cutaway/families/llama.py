@@ -107,9 +107,10 @@ FORMATS = {
     "qwen3": published("Qwen3", rows, (ROPE, windows.SWITCHED, always(qk_norm="head")), ACTS | BIASED, QWEN_OLD,
         head_dim=128, **QWEN),
     "phi3": published("Phi3", lambda c: [*frame("input", "post_attention"), *fused(c)], (PARTIAL_ROPE, windows.SAME),
-        ACTS | {"resid_pdrop": "dropout"}, UNBIASED | {"embd_pdrop": 0.0, ORIGINAL: ...}, rms_norm_eps=1e-5,
+        ACTS | {"resid_pdrop": "dropout"},
+        UNBIASED | {"embd_pdrop": 0.0, "full_attn_mod": (1,), "interpolate_factor": (1,), ORIGINAL: ...},
         vocab_size=32_064, hidden_size=3072, intermediate_size=8192, max_position_embeddings=4096,
-        original_max_position_embeddings=4096),
+        original_max_position_embeddings=4096, rms_norm_eps=1e-5),
     "olmo2": published("Olmo2", rows, (ROPE, always(residual="output", qk_norm="whole")), ACTS | BIASED, {},
         vocab_size=50_304, max_position_embeddings=2048, rms_norm_eps=1e-5),
 }  # fmt: skip

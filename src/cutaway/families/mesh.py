@@ -13,8 +13,9 @@ FIELDS = {
     "initializer_factor": "factor",
 }  # fmt: skip
 IDLE = {"classifier_dropout": ..., "n_positions": ..., "scalable_attention": ...}
+ORIGINAL = {"feed_forward_proj": "relu", "pad_token_id": 0, "eos_token_id": 1, "decoder_start_token_id": 0}
 MT5 = {
-    "vocab_size": 250_112, "d_ff": 1024, "num_layers": 8, "num_heads": 6, "feed_forward_proj": "gated-gelu",
+    **ORIGINAL, "vocab_size": 250_112, "d_ff": 1024, "num_layers": 8, "num_heads": 6, "feed_forward_proj": "gated-gelu",
 }  # fmt: skip
 
 # their word -> our activation, and whether it is gated; GELU behind a gate means its tanh approximation

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from ..names import KEPT, Format, Group, Row, fits, only, thirds
 from ..parts import MLP, ALiBi, Attention, Block, Context, Network, PreNorm, Stack, Unembed
 from ..scores import CAUSAL
+from .keys import lm_head
 
 
 @dataclass(frozen=True)
@@ -103,13 +104,9 @@ def rows(c: Config) -> list[Row]:
     ]
 
 
-def head_rows(c: Config) -> list[Row]:
-    return [Row("lm_head.weight", "head.weight")]
-
-
 HEADS = {"MptForCausalLM": "lm", "MPTForCausalLM": "lm", "MptModel": "base"}
 FORMATS = {
-    "mpt": Format(rows, HEADS, FIELDS, head_rows, "transformer.", FIXED,
+    "mpt": Format(rows, HEADS, FIELDS, lm_head, "transformer.", FIXED,
         groups=(Group(("attn_config",), read_attention, write_attention),)),
 }  # fmt: skip
 NETWORK = MPT

@@ -10,7 +10,7 @@ from ..names import Row
 from ..parts import MLP, Attention, Block, Context, EncoderDecoder, GatedMLP, PreNorm, RelativeBias
 from ..parts import RMSNorm, Stack, Unembed
 from ..scores import CAUSAL, FULL
-from .mesh import MT5, MT5_LOGITS, T5_LOGITS, UMT5_LOGITS, published
+from .mesh import MT5, MT5_LOGITS, ORIGINAL, T5_LOGITS, UMT5_LOGITS, published
 
 
 @dataclass(frozen=True)
@@ -112,7 +112,7 @@ def rows(c: Config) -> list[Row]:
 
 
 FORMATS = {
-    "t5": published("T5", rows, T5_LOGITS, {"feed_forward_proj": "relu"}, shared_bias=True),
+    "t5": published("T5", rows, T5_LOGITS, ORIGINAL, shared_bias=True),
     "mt5": published("MT5", rows, MT5_LOGITS, MT5, shared_bias=True),
     "umt5": published("UMT5", rows, UMT5_LOGITS, MT5, shared_bias=False),
 }

@@ -44,7 +44,7 @@ class Job:
             pick = sampler(None if s.seed is None else source.manual_seed(s.seed))
         return extend(self.step, self.process, pick, self.ended, self.prompt, self.room)
 
-    def beams(self) -> tuple[Int[Tensor, "B n T"], Float[Tensor, "B n"]]:
+    def beams(self) -> tuple[Int[Tensor, "B n L"], Float[Tensor, "B n"]]:
         """The best completions of each prompt, and their scores."""
         s, ends = self.settings, len(self.ends)
         how = s.num_beams, ends, s.length_penalty, s.early_stopping

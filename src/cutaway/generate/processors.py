@@ -64,7 +64,7 @@ def no_repeat_ngram(n: int, source: Int[Tensor, "R M"] | None = None) -> Process
     return process
 
 
-def bad_words(words: Sequence[Int[Tensor, " n"]]) -> Processor:
+def bad_words(words: Sequence[Int[Tensor, " _"]]) -> Processor:
     """None of these sequences of tokens: their last is banned where the others have just come."""
     by_length: dict[int, list[Tensor]] = {}
     for word in words:

@@ -58,7 +58,7 @@ def beam_search(
     ends: int = 1,
     penalty: float = 1.0,
     early: bool | str = False,
-) -> tuple[Int[Tensor, "B n T"], Float[Tensor, "B n"]]:
+) -> tuple[Int[Tensor, "B n L"], Float[Tensor, "B n"]]:
     """The ``beams`` best completions of each prompt, best first, and their scores ``Σ log p / length^penalty``.
 
     ``prompt`` [B·n, N] holds every prompt n times, ``ends`` is how many tokens end a row; ids are NOTHING after
@@ -83,12 +83,12 @@ def beam_search(
         done = over & hope & (torch.arange(wide, device=device) < beams)
         if early is True:
             done = done & ~full.all(1, keepdim=True)
-        final = (total / length**penalty).masked_fill(~done, NEVER)
+        final = total / length**penalty + NEVER * ~done
         best_score, kept = torch.cat([best_score, final], 1).topk(beams)
         best = rows_at(torch.cat([best, F.pad(grown, (0, room - length), value=NOTHING)], 1), kept)
         full = torch.cat([full, done], 1).gather(1, kept)
 
-        score, on = total.masked_fill(over, NEVER).topk(beams)
+        score, on = (total + NEVER * over).topk(beams)
         running = rows_at(grown, on)
         longest = room if early == "never" and penalty > 0 else length
         worst = best_score.amin(1, keepdim=True).where(full, NEVER)

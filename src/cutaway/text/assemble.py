@@ -8,15 +8,23 @@ from typing import Any
 import tokenizers
 from tokenizers import AddedToken, models, normalizers, pre_tokenizers, processors
 
+from .closed import Closed
 from .engine import Engine
 from .folder import VOCABULARIES, Folder, content
-from .pieces import Pieces, Segmenter, Vocabulary
+from .pieces import Pieces, Vocabulary
 from .recipes import FSMT, M2M, M2M100, M2M_SPECIAL, MARIAN, MODEL_TYPES, PLAIN, RECIPES, SAME
+from .segmenter import Segmenter
 from .sentencepiece import CONTROL, USER_DEFINED
 from .special import add_tokens, extra_tokens, named_tokens, processor
 
 LANGUAGE = re.compile(r"[a-z]{2,3}_[A-Z][A-Za-z]{1,3}")
-MOSES = "it cuts words as the Moses scripts do, with their lists of abbreviations for each language"
+MOSES = (
+    "FSMT cuts words as the Moses scripts do, with a list of abbreviations for each language, which is not done "
+    "here: give and take ids, cut with sacremoses and the byte pairs of merges.txt"
+)
+
+
+Codec = Engine | Pieces | Closed
 
 
 @dataclass(frozen=True)
@@ -26,8 +34,8 @@ class Parts:
     ``kind`` is the field's name of the class, ``languages`` the token of each language code."""
 
     kind: str
-    source: Engine | Pieces
-    target: Engine | Pieces
+    source: Codec
+    target: Codec
     special: Mapping[str, str]
     languages: Mapping[str, str]
 
@@ -48,7 +56,7 @@ def assemble(folder: Folder) -> Parts | None:
     if "tokenizer.json" in folder:
         return from_json(folder, kind)
     if kind == FSMT:
-        raise ValueError(f"{folder.path}: {FSMT} is not read, because {MOSES}")
+        return fsmt(folder)
     if kind not in RECIPES:
         raise ValueError(
             f"{folder.path} has {', '.join(vocabularies)}, but nothing says how to read them: tokenizer_config.json "
@@ -160,6 +168,16 @@ def m2m(folder: Folder) -> Parts:
     both = pieces(folder, "sentencepiece.bpe.model", numbers, named, languages.values())
     both = replace(both, suffix=(named["eos_token"],))
     return Parts(M2M, both, both, named, languages)
+
+
+def fsmt(folder: Folder) -> Parts:
+    """FSMT: its two vocabularies, without the Moses scripts that cut its words."""
+    special = {"unk_token": "<unk>", "bos_token": "<s>", "sep_token": "</s>", "pad_token": "<pad>"}
+    named = {name: content(token) for name, token in named_tokens(folder, special).items()}
+    source, target = (
+        Closed(folder.vocab(name), list(named.values()), MOSES) for name in ("vocab-src.json", "vocab-tgt.json")
+    )
+    return Parts(FSMT, source, target, named, {})
 
 
 def pieces(

@@ -1,7 +1,8 @@
 """What encoding returns, and what every encoder does alike: check its input, cut it to length, pad it."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from operator import index
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,15 @@ def check(text: object, what: str = "text") -> str:
             f"{what} is not valid Unicode: a lone surrogate {text[error.start]!r} at character {error.start}"
         ) from error
     return text
+
+
+def check_ids(ids: Iterable[int]) -> list[int]:
+    """The ids as a list. Raises TypeError for what is no whole number, ValueError for what can be no id."""
+    checked = [index(i) for i in ids]
+    for place, i in enumerate(checked):
+        if not 0 <= i < 2**32:
+            raise ValueError(f"{i} at position {place} is no id: ids count from 0")
+    return checked
 
 
 def fit(first: int, second: int | None, room: int) -> tuple[int, int]:

@@ -2,88 +2,13 @@
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-import tokenizers
-from tokenizers import AddedToken, models
-
-from . import sentencepiece
 from .encoding import Encoding, fit, room
 from .engine import clean
-from .sentencepiece import SPACE
+from .segmenter import Segmenter, Token
 
-# Stands before pieces that text must never match: no text that means anything holds this noncharacter.
-HIDDEN = "\uffff"
 CODE = re.compile(r">>.*?<<", re.DOTALL)
-Token = tuple[str, tuple[int, int]]
-
-
-class Segmenter:
-    """A SentencePiece model at work, exactly as its own library does it: text to pieces and back."""
-
-    def __init__(self, model: sentencepiece.Model):
-        mute = (sentencepiece.CONTROL, sentencepiece.UNUSED, sentencepiece.UNKNOWN)
-        pieces = [p._replace(text=HIDDEN + p.text) if p.kind in mute else p for p in model.pieces]
-        self.model = model
-        self.normalise = sentencepiece.Normaliser(model)
-        self.pipeline = tokenizers.Tokenizer(segmentation(replace(model, pieces=tuple(pieces))))
-        self.pipeline.add_tokens([AddedToken(p, normalized=False) for p in model.of_kind(sentencepiece.USER_DEFINED)])
-        self.silent = set(model.of_kind(sentencepiece.CONTROL))
-        self.bytes = {text: int(text[3:5], 16) for text in model.of_kind(sentencepiece.BYTE)}
-
-    def pieces(self, text: str, at: int) -> Iterator[Token]:
-        """The pieces of a text, with their spans in the text that begins ``at`` characters before it."""
-        normal, places = self.normalise(text)
-        found = self.pipeline.encode(normal, add_special_tokens=False)
-        for index, token, (start, end) in zip(found.ids, found.tokens, found.offsets, strict=True):
-            first = places[start]
-            yield (
-                normal[start:end] if index == self.model.unk_id else token,
-                (at + first, at + max(places[end], first + 1)),
-            )
-
-    def text(self, pieces: Sequence[str]) -> str:
-        """What the pieces spell, without the space that stands before the first word."""
-        out: list[str] = []
-        pending: list[int] = []
-        for piece in pieces:
-            if piece in self.bytes:
-                pending.append(self.bytes[piece])
-            else:
-                out += [utf8(pending), "" if piece in self.silent else piece]
-                pending = []
-        whole = "".join([*out, utf8(pending)])
-        if self.model.remove_extra_whitespaces:
-            whole = whole.lstrip(SPACE)
-        elif self.model.add_dummy_prefix:
-            whole = whole.removeprefix(SPACE)
-        return whole.replace(SPACE, " ")
-
-
-def segmentation(model: sentencepiece.Model) -> models.Model:
-    """The same segmentation as a model of the `tokenizers` library."""
-    if model.algorithm == sentencepiece.UNIGRAM:
-        scores = [(piece.text, piece.score) for piece in model.pieces]
-        return models.Unigram(scores, unk_id=model.unk_id, byte_fallback=model.byte_fallback)
-    return models.BPE(
-        vocab={piece.text: i for i, piece in enumerate(model.pieces)},
-        merges=model.merges(),
-        unk_token=model.unk,
-        fuse_unk=True,
-        byte_fallback=model.byte_fallback,
-    )
-
-
-def utf8(values: Sequence[int]) -> str:
-    """Bytes as text, with one replacement character for each byte that is part of none."""
-    text, rest = "", bytes(values)
-    while rest:
-        try:
-            return text + rest.decode()
-        except UnicodeDecodeError as error:
-            text += rest[: error.start].decode() + "\ufffd"
-            rest = rest[error.start + 1 :]
-    return text
 
 
 class Vocabulary:

@@ -62,6 +62,7 @@ def only_json(folder: Folder, options: Options) -> tokenizers.Tokenizer:
     raise ValueError(f"{folder.path} has no tokenizer.json, and its older files are of a kind that has no recipe")
 
 
+FAIRSEQ_SPM = "sentencepiece.bpe.model"
 # Whose special tokens go around a text only if the settings say so.
 PLAIN = Recipe({}, only_json)
 RECIPES = {
@@ -94,8 +95,8 @@ RECIPES = {
     ),
     "XLMRobertaTokenizer": Recipe(
         FAIRSEQ,
-        pipelines.unigram("sentencepiece.bpe.model", pipelines.as_fairseq(()), pipelines.compiled),
-        "bos $A eos", "bos $A eos eos $B eos", spm="sentencepiece.bpe.model",
+        pipelines.unigram(FAIRSEQ_SPM, pipelines.as_fairseq(()), pipelines.compiled),
+        "bos $A eos", "bos $A eos eos $B eos", spm=FAIRSEQ_SPM,
     ),
     "DebertaV2Tokenizer": Recipe(
         DEBERTA,
@@ -104,13 +105,13 @@ RECIPES = {
     ),
     "MBartTokenizer": Recipe(
         MBART_SPECIAL,
-        pipelines.unigram("sentencepiece.bpe.model", pipelines.as_fairseq(MBART.split()), lambda model, options: []),
-        "$A eos lang", "$A $B eos lang", extra=lambda options: MBART.split(), spm="sentencepiece.bpe.model", language="en_XX",
+        pipelines.unigram(FAIRSEQ_SPM, pipelines.as_fairseq(MBART.split()), lambda model, options: []),
+        "$A eos lang", "$A $B eos lang", extra=lambda options: MBART.split(), spm=FAIRSEQ_SPM, language="en_XX",
     ),
     "MBart50Tokenizer": Recipe(
         {name: token for name, token in MBART_SPECIAL.items() if name != "bos_token"},
-        pipelines.unigram("sentencepiece.bpe.model", pipelines.as_fairseq(MBART50.split()), pipelines.squeezed, words=False),
-        "lang $A eos", "lang $A $B eos", extra=lambda options: MBART50.split(), spm="sentencepiece.bpe.model", language="en_XX",
+        pipelines.unigram(FAIRSEQ_SPM, pipelines.as_fairseq(MBART50.split()), pipelines.squeezed, words=False),
+        "lang $A eos", "lang $A $B eos", extra=lambda options: MBART50.split(), spm=FAIRSEQ_SPM, language="en_XX",
     ),
     "NllbTokenizer": Recipe(FAIRSEQ, only_json, "lang $A eos", "lang $A $B eos", language="eng_Latn"),
     "PegasusTokenizer": Recipe(

@@ -3,7 +3,7 @@
 import json
 import re
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
 from functools import wraps
 from itertools import islice
 from types import BuiltinMethodType, CodeType, MethodType
@@ -64,6 +64,8 @@ class Budget:
         """Characters of a value and of its parts, an entry of a list or a dict counting as ENTRY of them."""
         if isinstance(value, str | bytes):
             return len(value)
+        if isinstance(value, int):
+            return 1 + value.bit_length() // 3
         if not isinstance(value, Mapping | list | tuple | set | range):
             return 1
         total = ENTRY * len(value)
@@ -89,21 +91,17 @@ class Budget:
     def text(self, *parts: Any) -> str:
         return "".join(self.bounded(str(self.kept(part)) for part in parts))
 
-    def join(self, parts: Iterable[Any], gap: Any = "", attribute: str | None = None) -> str:
-        texts = [str(p if attribute is None else p[attribute]) for p in self.kept(parts)]
-        self.fits(sum(map(len, texts)) + len(texts) * len(str(gap)))
-        return str(gap).join(texts)
+    def join(self, value: Any, d: Any = "", attribute: Any = None) -> None:
+        """Refuse to join what would be too long; the names are those of the filter."""
+        gaps = len(value) if isinstance(value, Sized) else 1
+        self.fits(self.size(value) + gaps * len(str(d)))
 
-    def replace(self, text: Any, old: str, new: str, count: int | None = None) -> str:
-        text, times = str(text), -1 if count is None else count
-        self.fits(len(text) + text.count(old) * len(new))
-        return text.replace(old, new, times)
+    def replace(self, s: Any, old: Any, new: Any, count: Any = None) -> None:
+        self.fits(len(str(s)) + str(s).count(str(old)) * len(str(new)))
 
-    def indent(self, text: Any, width: int | str = 4, first: bool = False, blank: bool = False) -> str:
-        gap = width if isinstance(width, str) else " " * min(width, 1000)
-        lines = str(text).split("\n")
-        self.fits(len(text) + len(lines) * len(gap))
-        return "\n".join(gap + line if (line or blank) and (i or first) else line for i, line in enumerate(lines))
+    def indent(self, s: Any, width: Any = 4, first: Any = False, blank: Any = False) -> None:
+        gap = width if isinstance(width, int) else len(width)
+        self.fits(len(str(s)) + (1 + len(str(s).splitlines())) * gap)
 
     def tojson(
         self, value: Any, ensure_ascii: bool = False, indent: int | None = None, separators: Any = None,
@@ -230,8 +228,9 @@ class Sandbox(ImmutableSandboxedEnvironment):
         # Metered templates call these by name, through `call` like everything else.
         self.meter_step, self.meter_text, self.meter_kept = budget.step, budget.text, budget.kept
         self.filters = {name: self.on_budget(DEFAULT_FILTERS[name]) for name in FILTERS.split()}
-        own = (budget.tojson, budget.join, budget.replace, budget.indent)
-        self.filters |= {function.__name__: self.on_budget(function) for function in own}
+        self.filters["tojson"] = self.on_budget(budget.tojson)
+        for check in (budget.join, budget.replace, budget.indent):
+            self.filters[check.__name__] = self.on_budget(DEFAULT_FILTERS[check.__name__], check)
         self.globals = {
             "range": self.globals["range"],
             "dict": make,
@@ -241,14 +240,18 @@ class Sandbox(ImmutableSandboxedEnvironment):
 
     def metered(self, template: str) -> CodeType:
         """A template compiled, with its steps counted."""
-        tree = Meter().visit(self.parse(template))
+        tree = Meter().visit(self.parse(template)).set_lineno(1, override=False).set_environment(self)
         assert isinstance(tree, nodes.Template)
-        return self.compile(tree.set_lineno(1, override=False).set_environment(self))
+        return self.compile(tree)
 
-    def on_budget(self, function: Callable[..., Any]) -> Callable[..., Any]:
+    def on_budget(self, function: Callable[..., Any], check: Callable[..., None] | None = None) -> Callable[..., Any]:
+        """A filter that counts as a step, and is refused before it would make too much."""
+
         @wraps(function)
         def counted(*args: Any, **kwargs: Any) -> Any:
             self.budget.step()
+            if check is not None:
+                check(*(arg for arg in args if not isinstance(arg, nodes.EvalContext)), **kwargs)
             return self.budget.kept(function(*args, **kwargs))
 
         return counted

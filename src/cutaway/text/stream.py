@@ -1,7 +1,8 @@
 """Text as it is generated, one token at a time, without ever taking anything back."""
 
-from .engine import Engine, clean
-from .pieces import Pieces
+from .assemble import Codec
+from .encoding import check_ids
+from .engine import clean
 
 
 class Stream:
@@ -9,7 +10,7 @@ class Stream:
 
     Half a character is held back until the rest is there, and so is what a later token may still change."""
 
-    def __init__(self, source: Engine | Pieces, skip_special: bool = True):
+    def __init__(self, source: Codec, skip_special: bool = True):
         self.source = source
         self.skipped = source.special_ids() if skip_special else set()
         self.bytes = source.byte_ids()
@@ -20,6 +21,7 @@ class Stream:
 
     def put(self, index: int) -> str:
         """The text that is certain now and was not before."""
+        (index,) = check_ids([index])
         if index in self.skipped:
             return ""
         self.waiting.append(index)

@@ -3,7 +3,6 @@
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from operator import index
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +10,11 @@ import tokenizers
 from tokenizers import decoders, models, pre_tokenizers
 
 from . import chat
-from .assemble import Parts, assemble
-from .encoding import Batch, Encoding, check, pad
+from .assemble import Codec, Parts, assemble
+from .encoding import Batch, Encoding, check, check_ids, pad
 from .engine import Engine
 from .folder import NAMES, Folder
+from .pieces import Pieces
 from .recipes import PLAIN, RECIPES
 from .special import processor
 from .stream import Stream
@@ -101,7 +101,9 @@ class Tokenizer:
         Where there is no padding token the end token fills in, or id 0: the mask hides them either way."""
         if isinstance(texts, str):
             raise TypeError("a batch is a list of texts; for a single one, write [text]")
-        pairs = [(text, None) if isinstance(text, str) else tuple(text) for text in texts]
+        pairs = [text if isinstance(text, tuple) else (text, None) for text in texts]
+        if odd := [pair for pair in pairs if len(pair) != 2]:
+            raise ValueError(f"a pair is two texts, not {len(odd[0])}: {odd[0]!r:.60}")
         found = self._encode(pairs, special, max_length, target)
         fill = next((i for i in (self.pad_token_id, self.eos_token_id) if i is not None), 0)
         return pad(found, fill, side)
@@ -117,22 +119,15 @@ class Tokenizer:
 
     def decode(self, ids: Iterable[int], *, skip_special: bool = True) -> str:
         """The text that ids spell; ids beyond the vocabulary, which padded models have, spell nothing."""
-        return self.parts.target.decode(self._checked(ids), skip_special)
+        return self.parts.target.decode(check_ids(ids), skip_special)
 
     def tokens(self, ids: Iterable[int]) -> list[str]:
         """The token of each id. Raises ValueError for an id that has none."""
-        found = [(i, self.parts.target.token(i)) for i in self._checked(ids)]
+        found = [(i, self.parts.target.token(i)) for i in check_ids(ids)]
         for i, token in found:
             if token is None:
                 raise ValueError(f"id {i} has no token: the vocabulary has {len(self)}")
         return [token for _, token in found if token is not None]
-
-    def _checked(self, ids: Iterable[int]) -> list[int]:
-        checked = [index(i) for i in ids]
-        for place, i in enumerate(checked):
-            if not 0 <= i < 2**32:
-                raise ValueError(f"id {i} at position {place} is no id: the vocabulary has {len(self)}")
-        return checked
 
     def stream(self, *, skip_special: bool = True) -> Stream:
         """Decoding one id after the other, as they are generated."""
@@ -166,15 +161,16 @@ class Tokenizer:
         made.src_lang, made.tgt_lang = source, target
         return made
 
-    def _marked(self, language: str | None) -> Any:
-        parts, token = self.parts, self._language(language)
-        if not isinstance(parts.source, Engine):
-            return replace(parts.source, prefix=(token,))
-        special = {**self.special, "lang_token": token}
-        return replace(
-            parts.source,
-            processor=processor(RECIPES[parts.kind], parts.source.pipeline, special, self.config),
-        )
+    def _marked(self, language: str | None) -> Codec:
+        source, token = self.parts.source, self._language(language)
+        match source:
+            case Engine():
+                special = {**self.special, "lang_token": token}
+                around = processor(RECIPES[self.parts.kind], source.pipeline, special, self.config)
+                return replace(source, processor=around)
+            case Pieces():
+                return replace(source, prefix=(token,))
+        return source
 
     def _language(self, code: str | None) -> str:
         if not self.parts.languages:

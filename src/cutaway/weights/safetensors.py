@@ -68,12 +68,12 @@ def read_safetensors(path: Path) -> dict[str, Stored]:
     if not isinstance(notes, dict) or not all(isinstance(note, str) for note in notes.values()):
         raise ValueError(f"{path}: header: __metadata__ must map names to strings")
     for name, entry in header.items():
-        _check(entry, f"{path}: {name!r}")
+        _check(entry, f"{path}: {name!r:.200}")
     end = 0
     for name, entry in sorted(header.items(), key=lambda item: item[1]["data_offsets"]):
         begin = entry["data_offsets"][0]
         if begin != end:
-            raise ValueError(f"{path}: corrupted: {name!r} begins at byte {begin}, expected {end}")
+            raise ValueError(f"{path}: corrupted: {name!r:.200} begins at byte {begin}, expected {end}")
         end = entry["data_offsets"][1]
     if size != 8 + length + end:
         state = "truncated" if size < 8 + length + end else "longer than its header says"

@@ -82,7 +82,9 @@ def _read_shards(index: Path, reader: Reader) -> dict[str, Stored]:
     shards: dict[str, list[str]] = {}
     for name, shard in place.items():
         if not isinstance(shard, str) or not FILE_NAME.fullmatch(shard):
-            raise ValueError(f"{index}: {name!r} lies in {shard!r}, which is no file name in the same folder")
+            raise ValueError(
+                f"{index}: {name!r:.200} lies in {shard!r:.200}, which is no file name in the same folder"
+            )
         shards.setdefault(shard, []).append(name)
     stored: dict[str, Stored] = {}
     origin: dict[str, str] = {}
