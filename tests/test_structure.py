@@ -1,6 +1,7 @@
 """The rules of the house that can be read off the source: layers, budgets, no side effects, types."""
 
 import ast
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -117,7 +118,10 @@ def public(body: list[ast.stmt]) -> Iterator[ast.FunctionDef | ast.AsyncFunction
 
 
 def run(code: str) -> str:
-    done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True)
+    """What this code prints in a process that inherits nothing that an import here might have set."""
+    bare = {key: value for key, value in os.environ.items() if key in ("HOME", "PATH", "PYTHONPATH")}
+    command = [sys.executable, "-W", "error", "-c", code]
+    done = subprocess.run(command, env=bare, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return done.stdout
 

@@ -17,22 +17,43 @@ LLAMA = {
     **SPECIAL, "hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 4, "num_key_value_heads": 2,
     "intermediate_size": 48, "max_position_embeddings": 64,
 }  # fmt: skip
-BART = {
+SEQ2SEQ = {
     **SPECIAL, "d_model": 32, "encoder_layers": 2, "decoder_layers": 3, "encoder_attention_heads": 4,
     "decoder_attention_heads": 4, "encoder_ffn_dim": 48, "decoder_ffn_dim": 48, "max_position_embeddings": 64,
-    "decoder_start_token_id": EOS, "forced_eos_token_id": None,
 }  # fmt: skip
 DECODERS = {
+    "bloom": ("BloomForCausalLM", T.BloomConfig(**SPECIAL, hidden_size=32, n_layer=3, n_head=4)),
+    "falcon": ("FalconForCausalLM", T.FalconConfig(**SPECIAL, hidden_size=32, num_hidden_layers=3, num_attention_heads=4)),
+    "gemma2": ("Gemma2ForCausalLM", T.Gemma2Config(**LLAMA, head_dim=8, sliding_window=6, query_pre_attn_scalar=8)),
+    "gpt2": ("GPT2LMHeadModel", T.GPT2Config(**SPECIAL, n_embd=32, n_layer=3, n_head=4, n_positions=64)),
+    "gpt_neo": (
+        "GPTNeoForCausalLM",
+        T.GPTNeoConfig(
+            **SPECIAL, hidden_size=32, num_layers=4, attention_types=[[["global", "local"], 2]], num_heads=4,
+            window_size=6, max_position_embeddings=64,
+        ),
+    ),
+    "gpt_neox": (
+        "GPTNeoXForCausalLM",
+        T.GPTNeoXConfig(
+            **SPECIAL, hidden_size=32, num_hidden_layers=3, num_attention_heads=4, intermediate_size=48,
+            max_position_embeddings=64, rotary_pct=0.5,
+        ),
+    ),
+    "gptj": ("GPTJForCausalLM", T.GPTJConfig(**SPECIAL, n_embd=32, n_layer=3, n_head=4, n_positions=64, rotary_dim=4)),
     "llama": ("LlamaForCausalLM", T.LlamaConfig(**LLAMA)),
     "mistral": ("MistralForCausalLM", T.MistralConfig(**LLAMA, sliding_window=6)),
-    "gpt2": ("GPT2LMHeadModel", T.GPT2Config(**SPECIAL, n_embd=32, n_layer=3, n_head=4, n_positions=64)),
-}
+    "mpt": ("MptForCausalLM", T.MptConfig(**SPECIAL, d_model=32, n_layers=3, n_heads=4, max_seq_len=64)),
+}  # fmt: skip
 ENCODER_DECODERS = {
+    "bart": ("BartForConditionalGeneration", T.BartConfig(**SEQ2SEQ, decoder_start_token_id=EOS)),
+    "m2m_100": ("M2M100ForConditionalGeneration", T.M2M100Config(**SEQ2SEQ, decoder_start_token_id=EOS)),
+    "marian": ("MarianMTModel", T.MarianConfig(**SEQ2SEQ, decoder_start_token_id=PAD)),
     "t5": (
         "T5ForConditionalGeneration",
         T.T5Config(
-            **SPECIAL, d_model=32, d_kv=8, d_ff=48, num_layers=3, num_heads=4,
-            decoder_start_token_id=PAD, tie_word_embeddings=False,
+            **SPECIAL, d_model=32, d_kv=8, d_ff=48, num_layers=3, num_heads=4, decoder_start_token_id=PAD,
+            tie_word_embeddings=False,
         ),
     ),
 }  # fmt: skip

@@ -4,6 +4,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, fields
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -35,7 +36,7 @@ class Mask(Value):
         """How many slots back a query may look at most: what a cache has to keep."""
         return INF
 
-    def __and__(self, other: "Mask") -> "Mask":
+    def __and__(self, other: Any) -> Any:  # another mask gives a mask, a rule a rule: see Rule.__rand__
         if not isinstance(other, Mask):
             return NotImplemented
         return other if self == FULL else self if other == FULL else Both(self, other)
@@ -61,7 +62,7 @@ class Band(Mask):
             return k - q < INF if high is None else high
         return low if high is None else low & high
 
-    def __and__(self, other: Mask) -> Mask:
+    def __and__(self, other: Any) -> Any:
         if isinstance(other, Band):  # bands are closed under intersection
             return Band(min(self.before, other.before), min(self.after, other.after))
         return super().__and__(other)

@@ -22,7 +22,7 @@ class Segmenter:
         self.unused = {piece.text for piece in words if piece.kind == UNUSED}
         self.symbols = set(model.of_kind(USER_DEFINED))
         self.longest = max((len(piece.text) for piece in words), default=0)
-        self.unknown = min((p.score for p in words if p.kind == NORMAL), default=0.0) - UNKNOWN_PENALTY
+        self.unknown = single(min((p.score for p in words if p.kind == NORMAL), default=0.0) - UNKNOWN_PENALTY)
         parts = sorted(self.symbols, key=len, reverse=True)
         self.atoms = re.compile("|".join([*map(re.escape, parts), "."]), re.DOTALL)
         self.silent = set(model.of_kind(CONTROL))
