@@ -4,7 +4,7 @@ import ast
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
@@ -53,7 +53,7 @@ def name_of(path: Path) -> str:
 
 FILES = {name_of(path): path for path in sorted(SOURCE.rglob("*.py"))}
 TREES = {name: ast.parse(path.read_text(), str(path)) for name, path in FILES.items()}
-each_module = pytest.mark.parametrize("name", TREES)
+LINES = {name: len(path.read_text().splitlines()) for name, path in FILES.items()}
 
 
 def unit(name: str) -> str:
@@ -130,16 +130,18 @@ def test_the_table_of_layers_is_complete():
     assert {unit(name) for name in TREES} == set(LAYER)
 
 
-@each_module
-def test_imports_go_down(name):
-    upward = {other for other in ours(name) if LAYER[unit(other)] > LAYER[unit(name)]}
-    assert not upward, f"{name} (layer {LAYER[unit(name)]}) imports from above: {upward}"
+def none_of(faults: Callable[[str], Collection[object]], modules: Iterable[str] = TREES) -> None:
+    """Hold that these modules have none of these faults; if not, show all there are."""
+    found = {name: wrong for name in modules if (wrong := faults(name))}
+    assert not found, "\n".join(f"{name}: {wrong}" for name, wrong in found.items())
 
 
-@each_module
-def test_families_do_not_know_each_other(name):
-    if name in families():
-        assert not ours(name) & families() - {name}
+def up_to(layer: int) -> list[str]:
+    return [name for name in TREES if LAYER[unit(name)] <= layer]
+
+
+def test_imports_go_down():
+    none_of(lambda name: {other for other in ours(name) if LAYER[unit(other)] > LAYER[unit(name)]})
 
 
 def test_no_import_cycle():
@@ -150,104 +152,102 @@ def test_no_import_cycle():
     assert set(order) == set(TREES)
 
 
-@each_module
-def test_file_is_short(name):
-    limit = FAMILY_LINES if name in families() else FILE_LINES
-    lines = len(FILES[name].read_text().splitlines())
-    assert lines <= limit, f"{FILES[name].name} has {lines} lines, {limit} at most"
+def test_families_do_not_know_each_other():
+    none_of(lambda name: ours(name) & families() - {name}, families())
 
 
-@each_module
-def test_functions_are_short(name):
-    long = {f.name: lines for f in functions(TREES[name]) if (lines := f.end_lineno - f.lineno + 1) > FUNCTION_LINES}
-    assert not long, f"{name}: more than {FUNCTION_LINES} lines: {long}"
+def test_files_are_short():
+    limit = {name: FAMILY_LINES if name in families() else FILE_LINES for name in TREES}
+    none_of(lambda name: [f"{LINES[name]} > {limit[name]}"] * (LINES[name] > limit[name]))
 
 
-def test_core_is_small():
-    lines = {name: len(path.read_text().splitlines()) for name, path in FILES.items() if unit(name) in CORE}
-    assert sum(lines.values()) <= CORE_LINES, lines
+def test_functions_are_short():
+    lines = lambda f: f.end_lineno - f.lineno + 1
+    none_of(lambda name: {f.name: lines(f) for f in functions(TREES[name]) if lines(f) > FUNCTION_LINES})
 
 
-@each_module
-def test_annotations_are_real(name):
-    assert "__future__.annotations" not in set(imported(name)), "the shape checks read annotations as objects"
+def test_the_core_is_small():
+    core = {name: lines for name, lines in LINES.items() if unit(name) in CORE}
+    assert sum(core.values()) <= CORE_LINES, core
 
 
-def probes(tree: ast.AST) -> Iterator[str]:
+def test_annotations_are_objects():
+    """The shape checks cannot read annotations that are kept as text."""
+    none_of(lambda name: {"__future__.annotations"} & set(imported(name)))
+
+
+def probes(name: str) -> list[str]:
     """Where code guesses at an object or a machine: ``getattr`` with a default, the environment."""
-    for node in ast.walk(tree):
+    found = ["os.environ" for target in imported(name) if target in ("os.environ", "os.getenv")]
+    for node in ast.walk(TREES[name]):
         if isinstance(node, ast.Call) and dotted(node) in ("hasattr", "getattr", "os.getenv"):
             if dotted(node) != "getattr" or len(node.args) == 3:
-                yield f"line {node.lineno}: {ast.unparse(node)}"
+                found.append(f"line {node.lineno}: {ast.unparse(node)}")
         elif isinstance(node, ast.Attribute) and dotted(node) == "os.environ":
-            yield f"line {node.lineno}: os.environ"
+            found.append(f"line {node.lineno}: os.environ")
+    return found
 
 
-@each_module
-def test_no_probing_below_the_tasks(name):
-    if LAYER[unit(name)] < LAYER["cutaway.tasks"]:
-        assert not {"os.environ", "os.getenv"} & set(imported(name))
-        assert not list(probes(TREES[name]))
+def test_no_probing_below_the_tasks():
+    none_of(probes, up_to(LAYER["cutaway.tasks"] - 1))
 
 
-@each_module
-def test_the_inner_layers_stay_inside(name):
-    if LAYER[unit(name)] <= LAYER["cutaway.families"]:
-        assert not {target.partition(".")[0] for target in imported(name)} & OUTSIDE
-        called = {dotted(node) for node in ast.walk(TREES[name]) if isinstance(node, ast.Call)}
-        assert not called & {"input", "open", "print"}
+def test_the_inner_layers_stay_inside():
+    inner = up_to(LAYER["cutaway.families"])
+    none_of(lambda name: {target.partition(".")[0] for target in imported(name)} & OUTSIDE, inner)
+    calls = lambda name: {dotted(node) for node in ast.walk(TREES[name]) if isinstance(node, ast.Call)}
+    none_of(lambda name: calls(name) & {"input", "open", "print"}, inner)
 
 
-@each_module
-def test_transformers_is_only_a_reference(name):
-    assert "transformers" not in {target.partition(".")[0] for target in imported(name)}
+def test_transformers_is_only_a_reference():
+    none_of(lambda name: {target for target in imported(name) if target.split(".")[0] == "transformers"})
 
 
 def names_only(target: ast.expr) -> bool:
     return all(isinstance(node, ast.Name | ast.Tuple | ast.Store) for node in ast.walk(target))
 
 
-@each_module
-def test_top_level_only_defines(name):
+def defines(node: ast.stmt) -> bool:
+    match node:
+        case ast.Import() | ast.ImportFrom() | ast.FunctionDef() | ast.AsyncFunctionDef() | ast.ClassDef():
+            return True
+        case ast.Assign(targets=[target]) | ast.AnnAssign(target=target):
+            return names_only(target)
+        case ast.Expr(value=ast.Constant(value=str())):
+            return True
+        case ast.If():
+            return for_types_only(node) or dotted(node.test) == "__name__ == '__main__'"
+    return False
+
+
+def test_the_top_level_only_defines():
     """Imports, definitions, named values, a docstring, and what runs as a script: nothing that acts."""
-    for node in TREES[name].body:
-        match node:
-            case ast.Import() | ast.ImportFrom() | ast.FunctionDef() | ast.AsyncFunctionDef() | ast.ClassDef():
-                continue
-            case ast.Assign(targets=[target]) | ast.AnnAssign(target=target) if names_only(target):
-                continue
-            case ast.Expr(value=ast.Constant(value=str())):
-                continue
-            case ast.If() if for_types_only(node) or dotted(node.test) == "__name__ == '__main__'":
-                continue
-        pytest.fail(f"{name}:{node.lineno} acts on import: {ast.unparse(node)[:60]}")
+    none_of(lambda name: [f"line {node.lineno}" for node in TREES[name].body if not defines(node)])
 
 
-@each_module
-def test_no_changing_globals(name):
-    assert not [node.lineno for node in ast.walk(TREES[name]) if isinstance(node, ast.Global)]
+def test_no_changing_globals():
+    none_of(lambda name: [node.lineno for node in ast.walk(TREES[name]) if isinstance(node, ast.Global)])
 
 
-@each_module
-def test_no_registration_decorators(name):
-    nodes = ast.walk(TREES[name])
-    decorators = {dotted(d) for node in nodes for d in getattr(node, "decorator_list", [])}
-    setters = {d for d in decorators if d.endswith(".setter")}
-    assert decorators - setters <= DECORATORS
+def test_no_registration_decorators():
+    decorators = lambda name: {
+        dotted(d)
+        for node in ast.walk(TREES[name])
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)
+        for d in node.decorator_list
+    }
+    none_of(lambda name: {d for d in decorators(name) - DECORATORS if not d.endswith(".setter")})
 
 
-@each_module
-def test_public_functions_are_typed(name):
-    bare = []
-    for f in public(TREES[name].body):
-        a = f.args
-        arguments = [*a.posonlyargs, *a.args, *a.kwonlyargs, *filter(None, [a.vararg, a.kwarg])]
-        missing = [x.arg for x in arguments if x.annotation is None and x.arg not in ("self", "cls")]
-        if f.returns is None and f.name != "__init__":
-            missing.append("return")
-        if missing:
-            bare.append(f"{f.name} (line {f.lineno}): {', '.join(missing)}")
-    assert not bare, f"{name}: no type for {bare}"
+def untyped(f: ast.FunctionDef | ast.AsyncFunctionDef) -> list[str]:
+    a = f.args
+    arguments = [*a.posonlyargs, *a.args, *a.kwonlyargs, *filter(None, [a.vararg, a.kwarg])]
+    bare = [x.arg for x in arguments if x.annotation is None and x.arg not in ("self", "cls")]
+    return bare + ["return"] * (f.returns is None and f.name != "__init__")
+
+
+def test_public_functions_are_typed():
+    none_of(lambda name: {f.name: untyped(f) for f in public(TREES[name].body) if untyped(f)})
 
 
 def test_the_door_opens_onto_what_is_there():

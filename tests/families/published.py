@@ -4,7 +4,8 @@ BERT_BASE = dict(
     model_type="bert", architectures=["BertForMaskedLM"], attention_probs_dropout_prob=0.1,
     gradient_checkpointing=False, hidden_act="gelu", hidden_dropout_prob=0.1, hidden_size=768, initializer_range=0.02,
     intermediate_size=3072, layer_norm_eps=1e-12, max_position_embeddings=512, num_attention_heads=12,
-    num_hidden_layers=12, pad_token_id=0, position_embedding_type="absolute", type_vocab_size=2, use_cache=True, vocab_size=30522,
+    num_hidden_layers=12, pad_token_id=0, position_embedding_type="absolute", type_vocab_size=2, use_cache=True,
+    vocab_size=30522,
 )  # fmt: skip
 ROBERTA_BASE = BERT_BASE | dict(
     model_type="roberta", architectures=["RobertaForMaskedLM"], bos_token_id=0, eos_token_id=2, layer_norm_eps=1e-5,
@@ -19,9 +20,10 @@ DISTILBERT_BASE = dict(
 ALBERT_BASE = dict(
     model_type="albert", architectures=["AlbertForMaskedLM"], attention_probs_dropout_prob=0, bos_token_id=2,
     classifier_dropout_prob=0.1, down_scale_factor=1, embedding_size=128, eos_token_id=3, gap_size=0,
-    hidden_act="gelu_new", hidden_dropout_prob=0, hidden_size=768, initializer_range=0.02, inner_group_num=1, intermediate_size=3072,
-    layer_norm_eps=1e-12, max_position_embeddings=512, net_structure_type=0, num_attention_heads=12,
-    num_hidden_groups=1, num_hidden_layers=12, num_memory_blocks=0, pad_token_id=0, type_vocab_size=2, vocab_size=30000,
+    hidden_act="gelu_new", hidden_dropout_prob=0, hidden_size=768, initializer_range=0.02, inner_group_num=1,
+    intermediate_size=3072, layer_norm_eps=1e-12, max_position_embeddings=512, net_structure_type=0,
+    num_attention_heads=12, num_hidden_groups=1, num_hidden_layers=12, num_memory_blocks=0, pad_token_id=0,
+    type_vocab_size=2, vocab_size=30000,
 )  # fmt: skip
 DEBERTA_BASE = dict(
     model_type="deberta", attention_probs_dropout_prob=0.1, hidden_act="gelu", hidden_dropout_prob=0.1, hidden_size=768,

@@ -3,9 +3,14 @@
 from pathlib import Path
 
 import pytest
+import torch
 import transformers as T
 from families import parity
+from families.encoder import near, pair
 from families.parity import Case
+
+from cutaway.parts import Context
+from cutaway.scores import CAUSAL, Documents
 
 SMALL = dict(
     vocab_size=61, hidden_size=24, num_hidden_layers=3, num_attention_heads=4, intermediate_size=40,
@@ -68,3 +73,32 @@ def test_export(case: Case, tmp_path: Path) -> None:
 @pytest.mark.parametrize("config", [T.DebertaConfig, T.DebertaV2Config])
 def test_defaults(config: type) -> None:
     parity.defaults(config.model_type, config)
+
+
+@pytest.mark.parametrize("model_type", ["deberta", "deberta-v2"])
+@torch.no_grad()
+def test_longer_than_the_places(model_type: str) -> None:
+    more = {"position_buckets": 16} if model_type == "deberta-v2" else {}
+    reference, model = pair(model_type, "Model", position_biased_input=False, max_relative_positions=40, **more)
+    ids = torch.randint(5, 61, (2, 150))
+    assert near(model(ids).hidden, reference(ids).last_hidden_state)
+
+
+def test_packed_documents_do_not_touch() -> None:
+    """Neither through attention nor through the convolution, which reaches over the seam."""
+    _, model = pair("deberta-v2", "Model", conv_kernel_size=5, position_biased_input=False)
+    ids, documents = torch.randint(5, 61, (1, 9)), torch.tensor([[0] * 4 + [1] * 5])
+    packed = model.network(ids, Context.of(Documents(documents)))
+    for part in (slice(0, 4), slice(4, 9)):
+        assert near(packed[:, part], model(ids[:, part]).hidden)
+
+
+def test_a_mask_of_pairs_holds_for_the_convolution_too() -> None:
+    """A causal DeBERTa with a convolution sees nothing ahead."""
+    _, model = pair("deberta-v2", "Model", conv_kernel_size=3)
+    model.stack.mask = CAUSAL
+    ids = torch.randint(5, 61, (1, 9))
+    changed = torch.cat([ids[:, :6], ids[:, 6:] % 50 + 6], 1)
+    a, b = model(ids).hidden, model(changed).hidden
+    assert near(a[:, :6], b[:, :6])
+    assert not near(a[:, 6:], b[:, 6:])

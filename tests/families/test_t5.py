@@ -14,7 +14,7 @@ from cutaway import families
 from cutaway.families.t5 import Config
 
 SMALL = {
-    "vocab_size": 61, "d_model": 32, "d_kv": 12, "d_ff": 48, "num_layers": 3, "num_decoder_layers": 4, "num_heads": 3,
+    "vocab_size": 61, "d_model": 32, "d_kv": 12, "d_ff": 48, "num_layers": 3, "num_decoder_layers": 2, "num_heads": 3,
     "relative_attention_num_buckets": 8, "relative_attention_max_distance": 9, "decoder_start_token_id": 0,
 }  # fmt: skip
 ALONE = {**SMALL, "is_encoder_decoder": False}

@@ -119,6 +119,21 @@ def test_the_disk_is_named_when_it_refuses(tmp_path: Path) -> None:
     assert isinstance(caught.value, NotADirectoryError | FileExistsError)
 
 
+def test_all_is_on_disk_before_it_takes_its_place_and_the_place_after(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    events: list[int | str] = []
+    sync, rename = os.fsync, os.rename
+    monkeypatch.setattr(os, "fsync", lambda file: (events.append(os.fstat(file).st_ino), sync(file)))
+    monkeypatch.setattr(os, "rename", lambda a, b: (events.append("rename"), rename(a, b)))
+    folder = tmp_path / "ckpt"
+    save(folder, 1)
+    written = {path.stat().st_ino for path in [folder, *folder.rglob("*")]}
+    assert len(written) == 5
+    assert set(events[: events.index("rename")]) == written
+    assert events[events.index("rename") :] == ["rename", tmp_path.stat().st_ino]
+
+
 # ---- fail at call k ----------------------------------------------------------------------------------------
 
 

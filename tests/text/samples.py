@@ -64,11 +64,13 @@ def texts(count: int) -> list[str]:
     return ODD + LINES + ["".join(draw.choices(signs, k=draw.randint(1, 25))) for _ in range(count)]
 
 
-def spm(path: Path, algorithm: str = "unigram", size: int = 300, **options: Any) -> list[str]:
+def spm(
+    path: Path, algorithm: str = "unigram", size: int = 300, extra: list[str] | None = None, **options: Any
+) -> list[str]:
     """Train a SentencePiece model into a file, and return its pieces."""
     out = io.BytesIO()
     sentencepiece.SentencePieceTrainer.train(
-        sentence_iterator=iter(LINES * 4),
+        sentence_iterator=iter(LINES * 4 + (extra or [])),
         model_writer=out,
         vocab_size=size,
         model_type=algorithm,
@@ -108,7 +110,11 @@ def wordpiece(folder: Path) -> None:
 
 
 def marian(folder: Path) -> None:
-    both = {*spm(folder / "source.spm"), *spm(folder / "target.spm", size=250)} - {"<s>", "</s>", "<unk>"}
+    both = {*spm(folder / "source.spm"), *spm(folder / "target.spm", extra=["foxes attend the shore"] * 40)} - {
+        "<s>",
+        "</s>",
+        "<unk>",
+    }
     # A few pieces are left out, as in real vocabularies: they are unknown words.
     vocab = ["</s>", "<unk>", *sorted(both)[:-7], ">>de<<", "<pad>"]
     (folder / "vocab.json").write_text(json.dumps({token: i for i, token in enumerate(vocab)}))

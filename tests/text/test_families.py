@@ -30,7 +30,9 @@ def test_encode(both, name):
     for text, pair in pairs():
         for special in (True, False):
             got = ours.encode(text, pair, special=special)
-            want = theirs(text, pair, add_special_tokens=special, return_token_type_ids=True, return_offsets_mapping=spans)
+            want = theirs(
+                text, pair, add_special_tokens=special, return_token_type_ids=True, return_offsets_mapping=spans
+            )
             assert got.ids == want["input_ids"], (text, pair, special)
             if spans:
                 assert got.tokens == want.tokens()

@@ -4,12 +4,13 @@
 biases and ALiBi, whose penalties are rounded to bfloat16 as they were in training."""
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from ..names import Format, Layout, Row
+from ..names import Field, Format, Layout, Row
 from ..parts import MLP, ALiBi, Attention, Context, Network, Rotary, Scaling, Stack, Unembed
 from ..scores import CAUSAL, Given
 from .keys import ACT, lm_head, spelled
@@ -26,7 +27,7 @@ class Config:
     depth: int = 32
     heads: int = 71
     kv_heads: int = 1
-    hidden: int | None = None  # None: 4 width
+    hidden: int = 0  # 0: 4 width
     residual: str = "shared"  # or "parallel", "sequential"
     alibi: bool = False
     theta: float = 10_000.0
@@ -50,9 +51,9 @@ class Falcon(Network):
     def __init__(self, c: Config):
         super().__init__(c)
         norm = lambda: nn.LayerNorm(c.width, c.eps)
-        sizes = dict(kv_heads=c.kv_heads, bias="qkvo" if c.bias else "", dropout=c.attention_dropout)
+        more: dict[str, Any] = dict(kv_heads=c.kv_heads, bias="qkvo" if c.bias else "", dropout=c.attention_dropout)
         rotary = lambda: None if c.alibi else Rotary(c.width // c.heads, c.theta, c.scaling)
-        attend = lambda: Attention(c.width, c.heads, rotary=rotary(), **sizes)
+        attend = lambda: Attention(c.width, c.heads, rotary=rotary(), **more)
         feed = lambda: MLP(c.width, c.hidden, c.act, c.bias)
         blocks = [block(c.residual, norm, c.dropout, attention=attend(), mlp=feed()) for _ in range(c.depth)]
         self.embed, self.alibi = nn.Embedding(c.vocab, c.width), ALiBi(c.heads) if c.alibi else None
@@ -61,18 +62,20 @@ class Falcon(Network):
 
     def forward(self, ids: Int[Tensor, "B N"], ctx: Context | None = None) -> Float[Tensor, "B N D"]:
         ctx, x = ctx or Context.of(), self.embed(ids)
-        return self.stack(x, ctx if self.alibi is None else replace(ctx, rule=ctx.rule + self.rounded(ctx, x)))
+        if self.alibi is not None:
+            ctx = replace(ctx, rule=ctx.rule + self.rounded(self.alibi, ctx, x))
+        return self.stack(x, ctx)
 
-    def rounded(self, ctx: Context, x: Float[Tensor, "B N D"]) -> Given:
+    def rounded(self, alibi: ALiBi, ctx: Context, x: Float[Tensor, "B N D"]) -> Given:
         """``slope k / √head_dim``, rounded before it is divided: it depends on where a key stands, not how far away."""
         slots = ctx.at + x.shape[1]
         places = torch.arange(slots, device=x.device).expand(len(x), -1) if ctx.placing is None else ctx.placing
-        slopes = torch.tensor(self.alibi.slopes(), device=x.device).bfloat16()
+        slopes = torch.tensor(alibi.slopes(), device=x.device).bfloat16()
         scores = (slopes[:, None] * places[:, None]).to(x.dtype) / (self.config.width // self.config.heads) ** 0.5
         return Given(scores[:, :, None].expand(-1, -1, slots, -1))
 
 
-FIELDS = dict(
+FIELDS: dict[str, str | Field] = dict(
     vocab_size="vocab", num_hidden_layers="depth", num_attention_heads="heads", ffn_hidden_size="hidden",
     max_position_embeddings="length", alibi="alibi", bias="bias", activation=ACT, layer_norm_epsilon="eps",
     hidden_dropout="dropout", attention_dropout="attention_dropout", initializer_range="std",

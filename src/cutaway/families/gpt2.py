@@ -4,11 +4,12 @@ GPT is post-norm, the others pre-norm. In GPT-3 every other layer sees a band on
 all see all, but for ``model.stack.mask = [CAUSAL, window(256)] * 48``. Checkpoints hold Linears transposed."""
 
 from dataclasses import dataclass
+from typing import Any
 
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from ..names import Format, Row, flip, thirds
+from ..names import Field, Format, Row, flip, thirds
 from ..parts import MLP, Attention, Block, Context, Learned, Network, PostNorm, PreNorm, Stack, Unembed
 from ..parts.network import scale_outputs
 from ..scores import CAUSAL
@@ -65,13 +66,13 @@ class GPT2(Network):
             scale_outputs(self.stack, (2 * self.config.depth) ** -0.5)
 
 
-FIELDS = dict(
+FIELDS: dict[str, str | Field] = dict(
     vocab_size="vocab", n_positions="length", n_embd="width", n_layer="depth", n_head="heads",
     resid_pdrop="dropout", embd_pdrop="embed_dropout", attn_pdrop="attention_dropout",
     layer_norm_epsilon="eps", initializer_range="std", tie_word_embeddings="tied",
 )  # fmt: skip
-GPT_ACT = words("act", dict(gelu="gelu_tanh", relu="relu", silu="silu", swish="silu"))
-GPT2_FIELDS = dict(
+GPT_FIELDS = FIELDS | {"afn": words("act", dict(gelu="gelu_tanh", relu="relu", silu="silu", swish="silu"))}
+GPT2_FIELDS = FIELDS | dict(
     activation_function=ACT, n_inner="hidden", scale_attn_weights="scaled",
     scale_attn_by_inverse_layer_idx="layer_scaled",
 )  # fmt: skip
@@ -108,12 +109,11 @@ TABLE = [
     ("gpt3-6.7b", 4096, 32, 32), ("gpt3-13b", 5120, 40, 40), ("gpt3-175b", 12_288, 96, 96),
 ]  # fmt: skip
 SIZES = {n: dict(width=w, depth=d, heads=h, length=2048 if "3" in n else 1024) for n, w, d, h in TABLE}
-BOTH = dict(head_rows=lm_head, prefix="transformer.", fixed=FIXED, ignore=(r".*\.attn\.(masked_)?bias",))
+BOTH: dict[str, Any] = dict(prefix="transformer.", fixed=FIXED, ignore=(r".*\.attn\.(masked_)?bias",))
 FORMATS = {
-    "gpt2": Format(rows, {"GPT2LMHeadModel": "lm", "GPT2Model": "base"}, FIELDS | GPT2_FIELDS,
+    "gpt2": Format(rows, {"GPT2LMHeadModel": "lm", "GPT2Model": "base"}, GPT2_FIELDS, lm_head,
         groups=(always(residual="pre"),), sizes=SIZES, **BOTH),
     "openai-gpt": Format(gpt_rows, {"OpenAIGPTLMHeadModel": "lm", "OpenAIGPTModel": "base"},
-        FIELDS | {"afn": GPT_ACT}, groups=(always(residual="post"),),
-        defaults=dict(vocab_size=40_478, n_positions=512), **BOTH),
+        GPT_FIELDS, lm_head, groups=(always(residual="post"),), defaults=dict(vocab_size=40_478, n_positions=512), **BOTH),
 }  # fmt: skip
 NETWORK = GPT2

@@ -6,7 +6,7 @@ from typing import Any
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from ..names import Format, Group, Row
+from ..names import Field, Format, Group, Row
 from ..parts import MLP, Attention, Block, Context, Learned, Network, PreNorm, Stack, Unembed
 from ..parts.network import scale_outputs
 from . import windows
@@ -71,7 +71,7 @@ def read_kinds(theirs: dict[str, Any]) -> dict[str, Any]:
 
 
 def write_kinds(c: Config) -> dict[str, Any]:
-    sizes = set(c.windows) - {None}
+    sizes = {size for size in c.windows if size is not None}
     if len(sizes) > 1:
         raise ValueError(f"the windows of a gpt_neo must have one size, got {sorted(sizes)}")
     n = c.depth if c.depth % len(c.windows) else len(c.windows)
@@ -80,7 +80,7 @@ def write_kinds(c: Config) -> dict[str, Any]:
 
 
 KINDS = Group(("num_layers", "attention_types", "attention_layers", "window_size"), read_kinds, write_kinds)
-FIELDS = dict(
+FIELDS: dict[str, str | Field] = dict(
     vocab_size="vocab", max_position_embeddings="length", hidden_size="width", num_layers="depth",
     num_heads="heads", intermediate_size="hidden", activation_function=ACT, layer_norm_epsilon="eps",
     resid_dropout="dropout", embed_dropout="embed_dropout", attention_dropout="attention_dropout",

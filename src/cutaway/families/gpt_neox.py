@@ -7,7 +7,7 @@ from typing import Any
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from ..names import Format, Group, Row, by_head
+from ..names import Field, Format, Group, Row, by_head
 from ..parts import MLP, Attention, Block, Context, Network, ParallelBlock, PreNorm, Rotary, Scaling, Stack, Unembed
 from ..scores import CAUSAL
 from .keys import ACT
@@ -21,7 +21,7 @@ class Config:
     width: int = 6144
     depth: int = 44
     heads: int = 64
-    hidden: int | None = None  # None: 4 width
+    hidden: int = 0  # 0: 4 width
     fraction: float = 0.25  # of each head that turns
     theta: float = 10_000.0
     scaling: Scaling | None = None
@@ -70,7 +70,7 @@ def write_rotary(c: Config) -> dict[str, Any]:
 
 
 ROTARY = Group((*ROPE_KEYS, "rotary_emb_base", "rotary_pct"), read_rotary, write_rotary)
-FIELDS = dict(
+FIELDS: dict[str, str | Field] = dict(
     vocab_size="vocab", hidden_size="width", num_hidden_layers="depth", num_attention_heads="heads",
     intermediate_size="hidden", max_position_embeddings="length", hidden_act=ACT, layer_norm_eps="eps",
     use_parallel_residual="parallel", attention_bias="bias", attention_dropout="attention_dropout",

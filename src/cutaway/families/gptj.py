@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from ..names import Format, Layout, Row
+from ..names import Field, Format, Layout, Row
 from ..parts import MLP, Attention, Context, Network, ParallelBlock, PreNorm, Rotary, Stack, Unembed
 from ..scores import CAUSAL
 from .keys import ACT
@@ -52,7 +52,7 @@ class GPTJ(Network):
         return self.stack(self.dropout(self.embed(ids)), ctx)
 
 
-FIELDS = dict(
+FIELDS: dict[str, str | Field] = dict(
     vocab_size="vocab", n_positions="length", n_embd="width", n_layer="depth", n_head="heads", n_inner="hidden",
     rotary_dim="turned", activation_function=ACT, layer_norm_epsilon="eps", initializer_range="std",
     resid_pdrop="dropout", embd_pdrop="embed_dropout", attn_pdrop="attention_dropout", tie_word_embeddings="tied",

@@ -52,8 +52,9 @@ class MPT(Network):
 def attention(c: Config) -> Attention:
     attend = Attention(c.width, c.heads, bias="", scale=c.scale, dropout=c.attention_dropout)
     if c.clip is not None:
-        bound = lambda linear: nn.Sequential(linear, nn.Hardtanh(-c.clip, c.clip))
-        attend.q, attend.k, attend.v = bound(attend.q), bound(attend.k), bound(attend.v)
+        for name in "qkv":
+            bounded = nn.Sequential(attend.get_submodule(name), nn.Hardtanh(-c.clip, c.clip))
+            setattr(attend, name, bounded)
     return attend
 
 

@@ -148,7 +148,7 @@ def ending(model: "Model", prompt: Ids, ends: Sequence[int], stops: Sequence[str
 
 
 def processors(
-    s: Settings, prompt: Ids, source: Ids, room: int, ends: list[int], vocab: int
+    s: Settings, prompt: Ids, source: Int[Tensor, "R M"], room: int, ends: list[int], vocab: int
 ) -> list[Processor]:
     """What the settings do to the logits, in the order of transformers."""
     start, found = prompt.shape[1], []

@@ -10,7 +10,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from .processors import NOTHING
 
-Row = Int[Tensor, " N"]
+Row = Int[Tensor, " _"]
 Prompt = Tensor | Sequence[int] | Sequence[Sequence[int]] | Sequence[Tensor]
 
 

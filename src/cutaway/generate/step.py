@@ -35,7 +35,7 @@ class NetworkStep:
             self.cache.reorder(rows, memory=False)  # beams trade places over one source
         return self.read(ids)
 
-    def begin(self, ids: Ids) -> Logits:
+    def begin(self, ids: Int[Tensor, "B N"]) -> Logits:
         """Reads the sources and the prompts, then makes the copies. Raises ValueError for NaN."""
         real = F.pad((ids != NOTHING).byte(), (0, self.room), value=1).bool()
         if isinstance(self.network, EncoderDecoder) and self.source is not None:

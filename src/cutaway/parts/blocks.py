@@ -72,16 +72,15 @@ class Block(nn.Module):
 
 
 class ParallelBlock(Block):
-    """``x + Σ what each step would add`` (GPT-NeoX); a ``norm`` is shared: every step reads ``norm(x)`` (GPT-J)."""
+    """``x + Σ what each step would add`` (GPT-NeoX); with a ``norm`` every step reads ``norm(x)`` (GPT-J)."""
 
     def __init__(self, norm: nn.Module | None = None, **steps: nn.Module):
-        super().__init__(**steps if norm is None else {"norm": norm, **steps})
+        super().__init__(**steps)
         self.norm = norm
 
     def forward(self, x: Stream, ctx: Context) -> Stream:
         y = x if self.norm is None else self.norm(x)
-        steps = (cast(PreNorm, step) for step in self.children() if step is not self.norm)
-        return x + sum(step.delta(y, ctx) for step in steps)
+        return x + sum(cast(PreNorm, step).delta(y, ctx) for step in self.children() if step is not self.norm)
 
 
 class Stack(nn.Module):

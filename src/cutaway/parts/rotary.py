@@ -109,6 +109,8 @@ class Rotary(nn.Module):
 
     def table(self, x: Tensor, ctx: Context) -> tuple[Tensor, Tensor]:
         """Cosines and sines [B, 1, N, dim/2] for tokens ``x`` [B, H, N, d]."""
+        if x.shape[-1] < self.dim:
+            raise ValueError(f"rotary positions turn {self.dim} channels of each head, but a head has {x.shape[-1]}")
         positions = ctx.places(x[:, 0])
         if self.scaling is None:
             turn, gain = base_frequencies(self.dim, self.theta, x.device), 1.0

@@ -87,10 +87,9 @@ def from_json(folder: Folder, kind: str) -> Parts:
     add_tokens(pipeline, folder, named, extra_tokens(folder))
     override(pipeline, folder.config)
     special = {name: content(token) for name, token in named.items()}
-    own = pipeline.post_processor
-    if own is None and not recipe.language:
-        own = processor(recipe if recipe.single else PLAIN, pipeline, special, {})
-    return engine_parts(folder, kind, pipeline, special, own)
+    marks = PLAIN if recipe.language or recipe.single is None else recipe
+    around = pipeline.post_processor or processor(marks, pipeline, special, {})
+    return engine_parts(folder, kind, pipeline, special, around)
 
 
 def override(pipeline: tokenizers.Tokenizer, settings: Mapping[str, Any]) -> None:
@@ -121,7 +120,7 @@ def from_files(folder: Folder, kind: str) -> Parts:
     numbers = set(pipeline.get_vocab().values())
     if missing := sorted(set(range(max(numbers, default=0))) - numbers):
         raise ValueError(f"{folder.path}: its vocabulary has no token for id {', '.join(map(str, missing[:5]))}")
-    around = None if recipe.language else processor(recipe, pipeline, special, options)
+    around = processor(PLAIN if recipe.language else recipe, pipeline, special, options)
     return engine_parts(folder, kind, pipeline, special, around)
 
 
@@ -130,17 +129,17 @@ def engine_parts(
     kind: str,
     pipeline: tokenizers.Tokenizer,
     special: Mapping[str, str],
-    around: processors.PostProcessor | None,
+    around: processors.PostProcessor,
 ) -> Parts:
-    """Parts of a pipeline; without a post-processor, it is one that puts language codes around a text."""
+    """Parts of a pipeline; if its family marks languages, ``around`` stands until a direction is set."""
     pipeline.post_processor = None
     cleans = bool(folder.config.get("clean_up_tokenization_spaces")) and not isinstance(pipeline.model, models.BPE)
     cuts = folder.config.get("truncation_side", "right")
     found = pipeline.get_added_tokens_decoder().values()
     codes = [token.content for token in found if token.special and LANGUAGE.fullmatch(token.content)]
-    engine = Engine(pipeline, around or processor(PLAIN, pipeline, special, {}), cleans, cuts)
-    languages = {} if around is not None else {code: code for code in codes}
-    return Parts(kind, engine, engine, special, languages)
+    marks = RECIPES.get(kind, PLAIN).language
+    engine = Engine(pipeline, around, cleans, cuts)
+    return Parts(kind, engine, engine, special, {code: code for code in codes if marks})
 
 
 def marian(folder: Folder) -> Parts:

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from .sentencepiece import BYTE, CONTROL, NORMAL, SPACE, UNIGRAM, UNUSED, USER_DEFINED, Model, Normaliser
 
 UNKNOWN_PENALTY = 10.0
+SYMBOL_SCORE = -0.1
 Token = tuple[str, tuple[int, int]]
 
 
@@ -21,7 +22,12 @@ class Segmenter:
         self.scores = {piece.text: piece.score for piece in words}
         self.unused = {piece.text for piece in words if piece.kind == UNUSED}
         self.symbols = set(model.of_kind(USER_DEFINED))
-        self.longest = max((len(piece.text) for piece in words), default=0)
+        # Scores by the letters that lead to them, None on the way; symbols score so that they are always taken.
+        self.steps: dict[str, float | None] = {}
+        if model.algorithm == UNIGRAM:
+            self.steps |= {w.text[:n]: None for w in words for n in range(1, len(w.text) + 1)}
+            self.steps |= {w.text: w.score for w in words if w.kind == NORMAL}
+            self.steps |= dict.fromkeys(self.symbols, SYMBOL_SCORE)
         self.unknown = single(min((p.score for p in words if p.kind == NORMAL), default=0.0) - UNKNOWN_PENALTY)
         parts = sorted(self.symbols, key=len, reverse=True)
         self.atoms = re.compile("|".join([*map(re.escape, parts), "."]), re.DOTALL)
@@ -65,13 +71,14 @@ class Segmenter:
         begins = [0] * (len(text) + 1)
         for start in range(len(text)):
             known = False
-            for end in range(start + 1, min(start + self.longest, len(text)) + 1):
+            for end in range(start + 1, len(text) + 1):
                 piece = text[start:end]
-                score = self.scores.get(piece)
-                if score is None or piece in self.unused:
+                if piece not in self.steps:
+                    break
+                score = self.steps[piece]
+                if score is None:
                     continue
                 known = known or end == start + 1
-                score = -0.1 if piece in self.symbols else score
                 total = single(best[start] + score)
                 if total > best[end]:
                     best[end], begins[end] = total, start

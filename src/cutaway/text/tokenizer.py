@@ -53,7 +53,8 @@ class Tokenizer:
         if not parts.languages:
             return made
         usual = RECIPES[parts.kind].language if parts.kind in RECIPES else "en"
-        return made.between(src_lang=found.config.get("src_lang") or usual, tgt_lang=found.config.get("tgt_lang"))
+        first = usual if usual in parts.languages else next(iter(parts.languages))
+        return made.between(src_lang=found.config.get("src_lang") or first, tgt_lang=found.config.get("tgt_lang"))
 
     @staticmethod
     def bytes(special: Mapping[str, str] | None = None) -> "Tokenizer":

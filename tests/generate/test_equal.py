@@ -1,0 +1,205 @@
+"""Greedy and beam search against transformers' generate, for decoders and encoder-decoders."""
+
+from itertools import product
+from typing import Any
+
+import pytest
+import torch
+from generate import tiny
+from generate.tiny import BOS, DECODERS, ENCODER_DECODERS, EOS, PAD, Pair, new_tokens, rows
+
+from cutaway.generate import job, settings
+
+PLAIN: dict[str, Any] = {"max_new_tokens": 12, "do_sample": False, "num_beams": 1}
+
+
+@pytest.fixture(scope="module", params=[*DECODERS, *ENCODER_DECODERS])
+def pair(request, tmp_path_factory) -> Pair:
+    return tiny.pair(request.param, tmp_path_factory.mktemp(request.param))
+
+
+@pytest.fixture(scope="module", params=["llama", "bart"])
+def some(request, tmp_path_factory) -> Pair:
+    return tiny.pair(request.param, tmp_path_factory.mktemp(request.param))
+
+
+def padded(prompts: list[torch.Tensor], side: str) -> dict[str, torch.Tensor]:
+    pad = lambda values, fill: torch.nn.utils.rnn.pad_sequence(values, True, fill, side)
+    return {"prompt": pad(prompts, PAD), "attention_mask": pad([torch.ones_like(p) for p in prompts], 0)}
+
+
+def test_greedy(pair: Pair):
+    """A ragged batch gives what theirs gives for each row alone, however it is padded.
+
+    The penalty keeps random models from saying one token for ever."""
+    prompts, how = rows(7, 3, 1), {**PLAIN, "repetition_penalty": 1.7}
+    expected = pair.generate(prompts, **how)
+    got = pair.ours.generate(prompts, **how)
+    start = pair.begins(prompts[0])
+    assert [new_tokens(row, start) for row in got.tolist()] == expected
+    for side in ("left", "right"):
+        assert torch.equal(pair.ours.generate(**padded(prompts, side), **how), got)
+
+
+@pytest.mark.parametrize("name", ["llama", "gpt2", "t5", "bart"])
+def test_the_whole_tensor_is_theirs(name: str, tmp_path):
+    """Prompt, new tokens and padding, for a batch whose rows end at different times."""
+    both = tiny.pair(name, tmp_path)
+    prompts = padded(rows(7, 3, 5, 5, 6), "left" if name in DECODERS else "right")
+    ends = both.ours.generate(**prompts, **PLAIN)[:, -8:].unique().tolist()[::2]
+    how = {**PLAIN, "eos_token_id": [e for e in ends if e not in (PAD, BOS)]}
+    theirs = both.theirs.generate(prompts["prompt"], attention_mask=prompts["attention_mask"], **how)
+    ours = both.ours.generate(**prompts, **how)
+    assert torch.equal(ours, theirs)
+    assert (ours[:, -1] == PAD).any(), "some row ends before others"
+
+
+def uncached(pair: Pair, row: torch.Tensor, n: int) -> list[int]:
+    """Greedy by whole forward passes."""
+    more = {"input_ids": row[None]} if pair.ours.kind == "encoder-decoder" else {}
+    name, ids = ("decoder_input_ids", [pair.ours.origin.get("decoder_start_token_id")]) if more else ("input_ids", row)
+    ids = torch.as_tensor(ids)[None]
+    for _ in range(n):
+        ids = torch.cat([ids, pair.ours(**more, **{name: ids}).logits[:, -1].argmax(-1, keepdim=True)], 1)
+    return ids[0].tolist()
+
+
+@torch.no_grad()
+def test_cached_is_uncached(pair: Pair):
+    (row,) = rows(9, seed=4)
+    settings = {"max_new_tokens": 10, "ignore_eos": True, "num_beams": 1, "forced_eos_token_id": 7}
+    got = pair.ours.generate(row[None], **settings)[0].tolist()
+    assert got[:-1] == uncached(pair, row, 9)
+    assert got[-1] == 7
+
+
+BEAMS = [
+    {"num_beams": beams, "early_stopping": early, "length_penalty": penalty}
+    for beams, early, penalty in product((3,), (True, False, "never"), (-1.0, 0.0, 1.0, 2.0))
+]
+
+
+@pytest.mark.parametrize("how", BEAMS, ids=lambda how: "-".join(map(str, how.values())))
+def test_beam_search(some: Pair, how: dict[str, Any]):
+    """Ragged rows together: sequences and scores are theirs for each row alone."""
+    prompts = rows(6, 2, 4, seed=how["num_beams"])
+    drawn = some.ours.generate(prompts, temperature=1.5, seed=0, max_new_tokens=20, ignore_eos=True)
+    ends = [EOS, *(set(drawn[:, -20:].flatten().tolist()[::7]) - {EOS, PAD})]
+    how = {**how, "eos_token_id": ends, "num_return_sequences": how["num_beams"], "max_new_tokens": 8}
+    scores = job.prepare(some.ours, prompts, None, settings.read(how, {}, some.ours.origin.kept)).beams()[1]
+    ours = some.ours.generate(prompts, **how).tolist()
+    for i, prompt in enumerate(prompts):
+        theirs = some.theirs.generate(
+            prompt[None], attention_mask=torch.ones_like(prompt)[None], do_sample=False, output_scores=True,
+            return_dict_in_generate=True, **how,
+        )  # fmt: skip
+        mine = ours[i * how["num_beams"] : (i + 1) * how["num_beams"]]
+        start, alone = some.begins(prompts[0]), some.begins(prompt)
+        expected = [until(row[alone:], ends) for row in theirs.sequences.tolist()]
+        assert [until(row[start:], ends) for row in mine] == expected
+        torch.testing.assert_close(scores[i], theirs.sequences_scores, atol=1e-5, rtol=1e-5)
+
+
+def until(row: list[int], ends: list[int]) -> list[int]:
+    """A row up to its first end token."""
+    stop = next((i for i, token in enumerate(row) if token in ends), len(row))
+    return row[: stop + 1]
+
+
+PROCESSORS: list[dict[str, Any]] = [
+    {"repetition_penalty": 1.5},
+    {"repetition_penalty": 0.8, "no_repeat_ngram_size": 3},
+    {"no_repeat_ngram_size": 1},
+    {"no_repeat_ngram_size": 2},
+    {"encoder_no_repeat_ngram_size": 1},
+    {"encoder_no_repeat_ngram_size": 2},
+    {"bad_words_ids": "commonest"},
+    {"bad_words_ids": "pairs"},
+    {"min_length": 9, "eos_token_id": "commonest"},
+    {"min_new_tokens": 3, "eos_token_id": "commonest"},
+    {"forced_bos_token_id": 7},
+    {"forced_bos_token_id": 7, "begin_suppress_tokens": "commonest"},
+    {"forced_eos_token_id": EOS},
+    {"forced_eos_token_id": [EOS, 9], "forced_bos_token_id": 5},
+    {"suppress_tokens": "commonest"},
+    {"begin_suppress_tokens": "commonest"},
+    {"renormalize_logits": True, "repetition_penalty": 1.3},
+    {"repetition_penalty": 1.4, "no_repeat_ngram_size": 2, "bad_words_ids": "pairs", "min_new_tokens": 4,
+     "suppress_tokens": [9, 11], "forced_eos_token_id": EOS},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("beams", [1, 3])
+@pytest.mark.parametrize("how", PROCESSORS, ids=lambda how: "-".join(how))
+def test_processors(some: Pair, how: dict[str, Any], beams: int):
+    """Every setting changes the output as it changes theirs, in greedy and in beam search."""
+    prompts = [*rows(6, 1, seed=2), torch.tensor([BOS])]
+    base = {"max_new_tokens": 8, "num_beams": beams, "do_sample": False}
+    plain = some.generate(prompts, **base)
+    counts = torch.bincount(torch.tensor(sum(plain, []))).argsort(descending=True)[:4].tolist()
+    common = [i for i in counts if i not in (PAD, EOS)]
+    words = {"commonest": common, "pairs": [[a, b] for a, b in product(common, common)] + [[EOS], [common[0]]]}
+    how = {k: words[v] if isinstance(v, str) else v for k, v in how.items()}
+    if "bad_words_ids" in how and isinstance(how["bad_words_ids"][0], int):
+        how["bad_words_ids"] = [[i] for i in common]
+    ends = how.get("eos_token_id", [EOS])
+    expected = some.generate(prompts, **base, **how)
+    got = some.ours.generate(prompts, **base, **how).tolist()
+    assert [until(row[some.begins(prompts[0]) :], ends) for row in got] == [until(row, ends) for row in expected]
+
+
+def test_decoder_input_ids(some: Pair):
+    """What the decoder is to begin with follows its start token, which need not be given."""
+    if some.ours.kind == "decoder":
+        with pytest.raises(TypeError, match="no decoder of its own"):
+            some.ours.generate(rows(3), decoder_input_ids=[[5]])
+        return
+    (source,) = rows(6)
+    start = some.theirs.config.decoder_start_token_id
+    for begun in ([[7, 9]], [[start, 7, 9]]):
+        theirs = some.theirs.generate(source[None], decoder_input_ids=torch.tensor(begun), **PLAIN)
+        assert torch.equal(some.ours.generate(source[None], decoder_input_ids=begun, **PLAIN), theirs)
+    ragged = some.ours.generate([source, source], decoder_input_ids=[[7, 9], []], **PLAIN).tolist()
+    assert ragged[0] == theirs[0].tolist()
+    assert ragged[1][:3] == [PAD, PAD, start]
+    alone = some.ours.generate(source[None], **PLAIN)[0].tolist()
+    assert new_tokens(ragged[1], 3) == new_tokens(alone, 1)
+
+
+def test_the_checkpoint_is_asked(tmp_path):
+    """Everything that a generation_config.json says is done as theirs do it, unless the call says otherwise."""
+    said = {
+        "num_beams": 3, "length_penalty": 0.5, "early_stopping": True, "no_repeat_ngram_size": 2, "max_length": 11,
+        "min_length": 4, "bad_words_ids": [[9], [43, 43]], "suppress_tokens": [11], "eos_token_id": [EOS, 30, 8],
+        "repetition_penalty": 1.2, "forced_eos_token_id": 8,
+    }  # fmt: skip
+    both = tiny.pair("t5", tmp_path, **said)
+    prompts = rows(6, 4)
+    expected = both.generate(prompts)
+    got = both.ours.generate(prompts).tolist()
+    assert [until(row[1:], said["eos_token_id"]) for row in got] == [until(row, said["eos_token_id"]) for row in expected]
+    expected = both.generate(prompts, num_beams=1, max_new_tokens=5, early_stopping=None, length_penalty=None)
+    got = both.ours.generate(prompts, num_beams=1, max_new_tokens=5).tolist()
+    assert [until(row[1:], said["eos_token_id"]) for row in got] == [until(row, said["eos_token_id"]) for row in expected]
+
+
+def test_an_old_checkpoint_says_it_in_its_config(tmp_path):
+    """Without a generation_config.json, the keys of config.json count."""
+    import json
+
+    import transformers
+
+    import cutaway
+
+    tiny.pair("bart", tmp_path)
+    (tmp_path / "generation_config.json").unlink()
+    path = tmp_path / "config.json"
+    said = {"num_beams": 2, "max_length": 9, "no_repeat_ngram_size": 1, "forced_bos_token_id": 7}
+    path.write_text(json.dumps(json.loads(path.read_text()) | said))
+    theirs, ours = transformers.BartForConditionalGeneration.from_pretrained(tmp_path), cutaway.load(tmp_path)
+    both = Pair(theirs.eval(), ours)
+    prompts = rows(6, 4)
+    got = both.ours.generate(prompts)
+    assert [new_tokens(row, 1) for row in got.tolist()] == both.generate(prompts)
+    assert got.shape[1] <= 9
+    assert (got[:, 1] == 7).all()
