@@ -36,7 +36,7 @@ V2_ONLY = dict(
     plain=dict(norm_rel_ebd=None, position_buckets=None),
     odd=dict(position_buckets=5, max_relative_positions=9),
     convolution=dict(conv_kernel_size=3, conv_act="gelu"),
-    groups=dict(conv_kernel_size=5, conv_groups=2),
+    wide_convolution=dict(conv_kernel_size=5),
 )
 
 

@@ -140,6 +140,7 @@ def test_published_configs(name: str) -> None:
         ("deberta-v3-base", {"norm_rel_ebd": "rms"}, "rms"),
         ("deberta-v3-base", {"position_buckets": 2048}, "2048"),
         ("deberta-v2-xlarge", {"conv_act": "mish"}, "mish"),
+        ("deberta-v2-xlarge", {"conv_groups": 2}, "conv_groups"),
     ],
 )
 def test_refusals(name: str, more: dict[str, Any], said: str, tmp_path: Path) -> None:

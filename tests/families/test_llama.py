@@ -9,11 +9,14 @@ import transformers as T
 from families import parity
 from families.parity import Case
 from families.rolling import rolling
+from hypothesis import given
+from hypothesis import strategies as st
 
 import cutaway
 from cutaway import families
 from cutaway.families.windows import causal
 from cutaway.parts import Scaling
+from cutaway.scores import window
 
 SMALL = dict(
     vocab_size=61, hidden_size=32, num_hidden_layers=3, num_attention_heads=4, intermediate_size=40,
@@ -195,6 +198,12 @@ def test_published_configs(keys: dict[str, object], size: int) -> None:
         assert form.write(network.config, model_type, kept) == keys
 
 
+def test_every_dropout_is_somewhere() -> None:
+    block = cutaway.build("phi3", **OURS, dropout=0.1, attention_dropout=0.2, std=0.5).stack.blocks[4]
+    assert (block.attention.dropout.p, block.mlp.dropout.p, block.attention.sublayer.kernel.dropout) == (0.1, 0.1, 0.2)
+    assert block.mlp.sublayer.up.weight.std().item() == pytest.approx(0.5, rel=0.2)
+
+
 OURS = dict(vocab=61, width=32, depth=5, heads=4, kv_heads=2, hidden=40, head_dim=8)
 
 
@@ -227,6 +236,16 @@ def test_fresh_models_know_their_type(tmp_path: Path) -> None:
 def test_a_type_refuses_what_it_cannot_say(model_type: str, wrong: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=re.escape(message)):
         cutaway.build(model_type, **{**OURS, **wrong})
+
+
+@given(st.integers(1, 6), st.integers(0, 7), st.booleans())
+def test_windows_before_layer_types(depth: int, first: int, used: bool) -> None:
+    """Configs of before 2025 say from which layer on there are windows."""
+    keys = dict(num_hidden_layers=depth, max_window_layers=first, use_sliding_window=used, sliding_window=4)
+    ours, _ = families.form("qwen2").read(keys)
+    masks = causal(ours["windows"], depth)
+    sees = [mask == window(4) for mask in (masks if isinstance(masks, list) else [masks] * depth)]
+    assert sees == [kind == "sliding_attention" for kind in T.Qwen2Config(**keys).layer_types]
 
 
 def test_windows_of_no_layer() -> None:

@@ -19,8 +19,8 @@ def both(library: Library, name: str) -> tuple[Tokenizer, transformers.PreTraine
 
 
 def pairs() -> list[tuple[str, str | None]]:
-    singles = texts(15)
-    return [(text, None) for text in singles] + [(a, b) for a, b in zip(singles, singles[7:], strict=False) if b]
+    singles = texts(10)
+    return [(text, None) for text in singles] + [(a, b) for a, b in zip(singles[::2], singles[7::2], strict=False) if b]
 
 
 @each

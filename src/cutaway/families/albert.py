@@ -8,18 +8,8 @@ from torch import Tensor, nn
 from ..names import Format, Row
 from ..parts import MLP, Attention, Block, Context, Learned, Network, PostNorm, Stack
 from ..parts.heads import Classifier, MaskedLM, Pooler, Unembed
-from .encoders import (
-    BUFFERS,
-    FIELDS,
-    FIXED,
-    SEGMENTS,
-    classes,
-    cls_rows,
-    embedding_rows,
-    masked_lm_rows,
-    norm_rows,
-    pick,
-)
+from .encoders import BUFFERS, FIELDS, FIXED, SEGMENTS, classes, embedding_rows, linear_row, masked_lm_rows, norm_rows
+from .keys import pick
 
 
 @dataclass(frozen=True)
@@ -99,7 +89,7 @@ def rows(c: Config) -> list[Row]:
 
 def head_rows(c: Config) -> list[Row]:
     if c.head != "masked_lm":
-        return cls_rows(c)
+        return [linear_row(c)]
     return masked_lm_rows("predictions.dense", "predictions.LayerNorm", "predictions.decoder", "predictions.bias")
 
 

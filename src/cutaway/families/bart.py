@@ -11,10 +11,9 @@ from ..names import Format, Row
 from ..parts import MLP, Attention, Classifier, Context, EncoderDecoder, LayerNorm, Learned, Pooler
 from ..parts import PostNorm, PreNorm, Stack, Unembed, initialise
 from ..scores import CAUSAL
-from .encoders import pick
 from .fairseq import IDS, Spare, layer_rows, logit_rows, published, wave_table
 from .halves import Halves, block, fixed_bias
-from .keys import always
+from .keys import always, pick
 
 
 @dataclass(frozen=True)

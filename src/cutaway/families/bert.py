@@ -8,8 +8,8 @@ from torch import Tensor, nn
 from ..names import Format, Group, Row
 from ..parts import MLP, Attention, Block, Context, Learned, Network, PostNorm, Stack
 from ..parts.heads import Classifier, MaskedLM, Pooler, Unembed
-from .encoders import BUFFERS, CLS, FIELDS, FIXED, POOLER, SEGMENTS, body_rows, classes, cls_rows, masked_lm_rows, pick
-from .keys import always
+from .encoders import BUFFERS, CLS, FIELDS, FIXED, POOLER, SEGMENTS, body_rows, classes, cls_rows, masked_lm_rows
+from .keys import always, pick
 
 
 @dataclass(frozen=True)
@@ -93,9 +93,10 @@ TABLE = Group(  # positions count from the padding id on: the rows up to it stan
     lambda c: {"max_position_embeddings": c.length + c.offset, "pad_token_id": c.offset - 1},
 )
 BERT_FIELDS = FIELDS | {"classifier_dropout": "classifier_dropout"}
+ROBERTA_SIZES = {"vocab_size": 50_265, "max_position_embeddings": 512, "pad_token_id": 1}
 ROBERTA = Format(
     rows, classes("Roberta"), {k: v for k, v in BERT_FIELDS.items() if k not in TABLE.keys}, roberta_rows, "roberta.",
-    FIXED, dict(vocab_size=50_265, max_position_embeddings=512, pad_token_id=1),
+    FIXED, ROBERTA_SIZES,
     (TABLE, always(own_pooler=True, head_act="gelu")),
     (BUFFERS, POOLER, r"lm_head\.((dense|layer_norm|decoder)\.)?(weight|bias)"),
 )  # fmt: skip
@@ -107,6 +108,6 @@ FORMATS = {
         groups=(always(offset=0, own_pooler=False, head_act=None),), ignore=(BUFFERS, POOLER, CLS),
     ),
     "roberta": ROBERTA,
-    "xlm-roberta": replace(ROBERTA, heads=classes("XLMRoberta"), defaults=ROBERTA.defaults | {"vocab_size": 30_522}),
+    "xlm-roberta": replace(ROBERTA, heads=classes("XLMRoberta"), defaults=ROBERTA_SIZES | {"vocab_size": 30_522}),
 }  # fmt: skip
 NETWORK = BERT

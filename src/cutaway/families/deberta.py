@@ -1,6 +1,5 @@
 """DeBERTa (He et al., 2021), v2 and v3 (He, Gao and Chen, 2023): BERT whose scores tell what a token is from where."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -10,7 +9,8 @@ from torch import Tensor, nn
 from ..parts import MLP, Attention, Block, Context, Disentangled, Learned, Network, PostNorm, Stack, activation
 from ..parts.heads import Classifier, MaskedLM, Pooler, Unembed
 from .deberta_names import V1, V2
-from .encoders import SEGMENTS, pick
+from .encoders import SEGMENTS
+from .keys import pick
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,6 @@ class Config:
     place_norm: str = "none"
     key_bias: bool = True
     kernel: int = 0  # width of the convolution beside the first layer; 0: none
-    kernel_groups: int = 1
     kernel_act: str = "tanh"
     act: str = "gelu"
     eps: float = 1e-7
@@ -50,19 +49,18 @@ class Config:
 class ConvolutionBlock(nn.Module):
     """``norm(mlp(attention(x)) + act(conv(x)))``: beside the steps, a convolution over what each token may see"""
 
-    def __init__(self, steps: Sequence[nn.Module], conv: nn.Conv1d, norm: nn.Module, act: str, dropout: float):
+    def __init__(self, block: Block, conv: nn.Conv1d, norm: nn.Module, act: str, dropout: float):
         super().__init__()
-        (self.attention, self.mlp), self.conv, self.norm = steps, conv, norm
+        (self.attention, self.mlp), self.conv, self.norm = block.children(), conv, norm
         self.act, self.dropout = activation(act), nn.Dropout(dropout)
 
     def forward(self, x: Float[Tensor, "B N D"], ctx: Context) -> Float[Tensor, "B N D"]:
         (batch, length, _), size = x.shape, self.conv.kernel_size[0]
         row, slot = torch.arange(batch, device=x.device)[:, None, None], torch.arange(length, device=x.device)[:, None]
-        near = slot + torch.arange(size, device=x.device) - (size - 1) // 2
-        inside, near = (near >= 0) & (near < length), near.clamp(0, length - 1)
-        seen = inside & ctx.rule.mask(row, torch.zeros_like(row), slot, near)
-        windows = x[row, near] * seen[..., None]  # [B, N, kernel, D]
-        beside = self.conv(windows.flatten(0, 1).mT).view_as(x)
+        near = (slot + torch.arange(size, device=x.device) - size // 2).clamp(0, length - 1)
+        seen = ctx.rule.mask(row, torch.zeros_like(row), slot, near)
+        windows = nn.functional.pad(x, (0, 0, size // 2, size // 2)).unfold(1, size, 1)  # [B, N, D, kernel]
+        beside = self.conv((windows * seen[..., None, :]).flatten(0, 1)).view_as(x)
         return self.norm(self.mlp(self.attention(x, ctx), ctx) + self.act(self.dropout(beside)))
 
 
@@ -71,33 +69,37 @@ class DeBERTa(Network):
 
     def __init__(self, c: Config):
         super().__init__(c)
-        narrow, span = c.embedding or c.width, c.span if c.span > 0 else c.length
+        narrow, far = c.embedding or c.width, c.span if c.span > 0 else c.length
         drop = c.dropout if c.classifier_dropout is None else c.classifier_dropout
         norm = lambda width=c.width: nn.LayerNorm(width, c.eps)
-        places = (c.buckets, c.terms, span) if c.buckets > 0 else (span, c.terms, None)
+        span, last = (c.buckets, far) if c.buckets > 0 else (far, None)
         project = lambda term, bias: None if c.shared or term not in c.terms else nn.Linear(c.width, c.width, bias)
-        relative = lambda: Disentangled(*places, project("c2p", c.key_bias), project("p2c", True), c.dropout)
-        attend = lambda: Attention(
+        relative = lambda: Disentangled(
+            span, c.terms, last, project("c2p", c.key_bias), project("p2c", True), c.dropout
+        )
+        attend = lambda: PostNorm(norm(), Attention(
             c.width, c.heads, bias="qkvo" if c.key_bias else "qvo", relative=relative() if c.relative else None,
             scale=((1 + len(c.terms)) * (c.width // c.heads)) ** -0.5, dropout=c.attention_dropout,
-        )  # fmt: skip
-        steps = lambda: [PostNorm(norm(), f, c.dropout) for f in (attend(), MLP(c.width, c.hidden, c.act))]
-        block = lambda attention, mlp: Block(attention=attention, mlp=mlp)
-        conv = lambda: nn.Conv1d(c.width, c.width, c.kernel, groups=c.kernel_groups)
-        first = ConvolutionBlock(steps(), conv(), norm(), c.kernel_act, c.dropout) if c.kernel else block(*steps())
+        ), c.dropout)  # fmt: skip
+        feed = lambda: PostNorm(norm(), MLP(c.width, c.hidden, c.act), c.dropout)
+        block = lambda: Block(attention=attend(), mlp=feed())
+        conv = lambda: nn.Conv1d(c.width, c.width, c.kernel)
+        first = ConvolutionBlock(block(), conv(), norm(), c.kernel_act, c.dropout) if c.kernel else block()
         self.embed = nn.Embedding(c.vocab, narrow)
         self.position = Learned(c.length, narrow) if c.positions else None
-        self.segment, self.extras = (nn.Embedding(c.segments, narrow), SEGMENTS) if c.segments else (None, {})
+        self.segment = nn.Embedding(c.segments, narrow) if c.segments else None
+        self.extras = SEGMENTS if c.segments else {}
         self.project = nn.Linear(narrow, c.width, bias=False) if c.embedding else nn.Identity()
         self.norm, self.dropout = norm(), nn.Dropout(c.dropout)
-        self.places = nn.Embedding(2 * places[0], c.width) if c.relative else None
+        self.places = nn.Embedding(2 * span, c.width) if c.relative else None
         self.place_norm = pick(c.place_norm, none=nn.Identity, layer_norm=norm)
-        self.stack = Stack([first, *(block(*steps()) for _ in range(c.depth - 1))])
-        unembed = lambda: Unembed(narrow, c.vocab, tied=self.embed, bias=True)
+        self.stack = Stack([first, *(block() for _ in range(c.depth - 1))])
         self.head = pick(
             c.head,
             base=lambda: None,
-            masked_lm=lambda: MaskedLM(c.width, norm, unembed(), c.act, narrow),
+            masked_lm=lambda: MaskedLM(
+                c.width, norm, Unembed(narrow, c.vocab, tied=self.embed, bias=True), c.act, narrow
+            ),
             sequence=lambda: Classifier(c.width, c.labels, Pooler(c.width, c.pooler_act, c.pooler_dropout), drop),
             token=lambda: Classifier(c.width, c.labels, dropout=c.dropout),
             question=lambda: Classifier(c.width, 2),

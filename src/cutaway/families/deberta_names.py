@@ -87,7 +87,7 @@ DEBERTA = {k: v for k, v in e.FIELDS.items() if k not in SIZES} | dict(
 )  # fmt: skip
 COMMON = (Group(SIZES, read_sizes, write_sizes), unless(cls_dropout=("classifier_dropout", None)))
 IGNORE = (e.BUFFERS, e.CLS, r"(deberta\.)?embeddings\.position_embeddings\.weight", r"(lm|mask)_predictions\..*")
-PLAIN = dict(buckets=-1, shared=False, place_norm="none", kernel=0, kernel_groups=1, kernel_act="tanh")
+PLAIN = dict(buckets=-1, shared=False, place_norm="none", kernel=0, kernel_act="tanh")
 V1 = Format(
     v1_rows, {"DebertaModel": "base"} | e.classes("Deberta"), DEBERTA, head_rows, "deberta.",
     e.FIXED | dict(talking_head=(False,), padding_idx=...),
@@ -95,10 +95,10 @@ V1 = Format(
     (*COMMON, always(key_bias=False, **PLAIN)), IGNORE,
 )  # fmt: skip
 V2 = Format(
-    v2_rows, {"DebertaV2Model": "base"} | e.classes("DebertaV2"), DEBERTA, head_rows, "deberta.", e.FIXED,
+    v2_rows, {"DebertaV2Model": "base"} | e.classes("DebertaV2"), DEBERTA, head_rows, "deberta.", e.FIXED | dict(conv_groups=(1,)),
     dict(hidden_size=1536, num_attention_heads=24),
     (*COMMON, always(key_bias=True), unless(
         position_buckets=("buckets", -1), share_att_key=("shared", False), norm_rel_ebd=("place_norm", "none"),
-        conv_kernel_size=("kernel", 0), conv_groups=("kernel_groups", 1), conv_act=("kernel_act", "tanh"),
+        conv_kernel_size=("kernel", 0), conv_act=("kernel_act", "tanh"),
     )), IGNORE,
 )  # fmt: skip

@@ -6,12 +6,12 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from ..names import Format, Row
+from ..names import Field, Format, Row
 from ..parts import MLP, Attention, Block, Context, Learned, Network, PostNorm, Stack
 from ..parts.heads import Classifier, MaskedLM, Pooler, Unembed
 from ..parts.positions import Sinusoidal
-from .encoders import ABSOLUTE, BUFFERS, classes, masked_lm_rows, norm_rows, pick
-from .keys import ACTIVATIONS, words
+from .encoders import ABSOLUTE, BUFFERS, classes, linear_row, masked_lm_rows, norm_rows
+from .keys import ACTIVATIONS, pick, words
 
 
 @dataclass(frozen=True)
@@ -87,11 +87,10 @@ def head_rows(c: Config) -> list[Row]:
     if c.head == "masked_lm":
         return masked_lm_rows("vocab_transform", "vocab_layer_norm", "vocab_projector")
     pooler = Row("pre_classifier.{p}", "head.pooler.dense.{p}")
-    linear = Row("qa_outputs.{p}" if c.head == "question" else "classifier.{p}", "head.linear.{p}")
-    return [pooler, linear] if c.head == "sequence" else [linear]
+    return [pooler, linear_row(c)] if c.head == "sequence" else [linear_row(c)]
 
 
-FIELDS = dict(
+FIELDS: dict[str, str | Field] = dict(
     vocab_size="vocab", dim="width", n_layers="depth", n_heads="heads", hidden_dim="hidden",
     max_position_embeddings="length", sinusoidal_pos_embds="sinusoidal", activation=words("act", ACTIVATIONS),
     dropout="dropout", attention_dropout="attention_dropout", seq_classif_dropout="sequence_dropout",

@@ -8,7 +8,8 @@ from torch import Tensor, nn
 from ..names import Format, Group, Row
 from ..parts import MLP, Attention, Block, Context, Learned, Network, PostNorm, Stack
 from ..parts.heads import Classifier, MaskedLM, Pooler, Unembed
-from .encoders import ABSOLUTE, BUFFERS, FIELDS, SEGMENTS, body_rows, classes, cls_rows, masked_lm_rows, pick
+from .encoders import ABSOLUTE, BUFFERS, FIELDS, SEGMENTS, body_rows, classes, cls_rows, masked_lm_rows
+from .keys import pick
 
 
 @dataclass(frozen=True)

@@ -1,9 +1,6 @@
-"""What BERT and its descendants write alike (config keys, class names, tensor names), and a way to pick."""
+"""What BERT and its descendants write alike: config keys, class names, tensor names."""
 
-from collections.abc import Callable
 from typing import Any
-
-from torch import nn
 
 from ..names import Field, Row
 from .keys import ACT
@@ -30,13 +27,6 @@ def classes(name: str, **more: str) -> dict[str, str]:
     heads = dict(MaskedLM="masked_lm", SequenceClassification="sequence", TokenClassification="token")
     heads |= dict(QuestionAnswering="question") | more
     return {f"{name}For{theirs}": ours for theirs, ours in heads.items()} | {f"{name}Model": "base"}
-
-
-def pick(name: str, **made: Callable[[], nn.Module | None]) -> nn.Module | None:
-    """What has this name. Raises ValueError with the names that there are."""
-    if name not in made:
-        raise ValueError(f"{name!r} is not built here; what is: {', '.join(made)}")
-    return made[name]()
 
 
 def norm_rows(theirs: str, ours: str) -> list[Row]:
@@ -82,9 +72,14 @@ def masked_lm_rows(dense: str, layer_norm: str, decoder: str, bias: str | None =
     ]
 
 
+def linear_row(c: Any) -> Row:
+    """The layer that gives scores to labels, or to where an answer starts and ends."""
+    return Row("qa_outputs.{p}" if c.head == "question" else "classifier.{p}", "head.linear.{p}")
+
+
 def cls_rows(c: Any) -> list[Row]:
     """BERT's heads: the masked LM's stands under ``cls``, the others are one linear layer."""
     if c.head == "masked_lm":
         cls = "cls.predictions"
         return masked_lm_rows(f"{cls}.transform.dense", f"{cls}.transform.LayerNorm", f"{cls}.decoder", f"{cls}.bias")
-    return [Row("qa_outputs.{p}" if c.head == "question" else "classifier.{p}", "head.linear.{p}")]
+    return [linear_row(c)]

@@ -114,6 +114,7 @@ FORMATS = {
     "gpt2": Format(rows, {"GPT2LMHeadModel": "lm", "GPT2Model": "base"}, GPT2_FIELDS, lm_head,
         groups=(always(residual="pre"),), sizes=SIZES, **BOTH),
     "openai-gpt": Format(gpt_rows, {"OpenAIGPTLMHeadModel": "lm", "OpenAIGPTModel": "base"},
-        GPT_FIELDS, lm_head, groups=(always(residual="post"),), defaults=dict(vocab_size=40_478, n_positions=512), **BOTH),
+        GPT_FIELDS, lm_head, groups=(always(residual="post"),),
+        defaults=dict(vocab_size=40_478, n_positions=512), **BOTH),
 }  # fmt: skip
 NETWORK = GPT2

@@ -1,9 +1,11 @@
 """Config keys that several published model types share."""
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
 
 from ..names import Field, Group, Row
+
+Made = TypeVar("Made")
 
 # their names of the activations that we have; of two names for one, the first is written back
 ACTIVATIONS = {
@@ -55,3 +57,10 @@ def spelled(to: str, key: str, *older: str) -> Group:
 def lm_head(c: Any) -> list[Row]:
     """The head of a language model as most name it."""
     return [Row("lm_head.weight", "head.weight")]
+
+
+def pick(name: str, **made: Callable[[], Made]) -> Made:
+    """What has this name. Raises ValueError with the names that there are."""
+    if name not in made:
+        raise ValueError(f"{name!r} is not built here; what is: {', '.join(made)}")
+    return made[name]()

@@ -7,12 +7,12 @@ from ..names import Group
 from ..scores import CAUSAL, Mask, window
 
 
-def causal(windows: Sequence[int | None], depth: int) -> list[Mask]:
-    """The mask of each layer; ``windows`` are repeated over the layers, None sees everything before."""
+def causal(windows: Sequence[int | None], depth: int) -> Mask | list[Mask]:
+    """A stack's mask, or one for each layer; ``windows`` are repeated over the layers, None sees all before."""
     if not windows:
         raise ValueError("windows need at least one layer's: (None,) for none, (4096, None) for every other layer")
     masks = [CAUSAL if n is None else window(n) for n in windows]
-    return [masks[i % len(masks)] for i in range(depth)]
+    return masks[0] if len(masks) == 1 else [masks[i % len(masks)] for i in range(depth)]
 
 
 def pattern(windows: Sequence[int | None], depth: int) -> tuple[int | None, ...]:

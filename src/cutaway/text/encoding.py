@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from operator import index
+from typing import SupportsIndex
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ def check(text: object, what: str = "text") -> str:
     return text
 
 
-def check_ids(ids: Iterable[int]) -> list[int]:
+def check_ids(ids: Iterable[SupportsIndex]) -> list[int]:
     """The ids as a list. Raises TypeError for what is no whole number, ValueError for what can be no id."""
     checked = [index(i) for i in ids]
     for place, i in enumerate(checked):

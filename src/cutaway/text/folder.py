@@ -124,11 +124,11 @@ class Folder:
         """What ``build`` makes, with the library's complaints as ValueError naming the files."""
         try:
             return build()
-        except (ValueError, TypeError):
-            raise
-        except KeyError as error:
-            raise ValueError(f"{self.path}: its settings leave out {error}, which its vocabulary needs") from error
-        except Exception as error:  # the library raises nothing more precise
+        except Exception as error:  # the library raises nothing more precise, and knows no file names
+            if str(self.path) in str(error):
+                raise
+            if isinstance(error, KeyError):
+                raise ValueError(f"{self.path}: its settings leave out {error}, which its vocabulary needs") from error
             raise ValueError(f"{', '.join(str(self.path / name) for name in names)}: {error}") from error
 
     def templates(self) -> dict[str, str]:

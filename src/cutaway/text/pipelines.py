@@ -111,9 +111,12 @@ def unigram(
 
     def build(folder: Folder, options: Options) -> tokenizers.Tokenizer:
         model = folder.spm(file, UNIGRAM)
-        scores = vocab(model, options)
-        unk = [token for token, _ in scores].index(options["unk_token"])
-        pipeline = tokenizers.Tokenizer(models.Unigram(scores, unk_id=unk, byte_fallback=False))
+        pieces = vocab(model, options)
+        numbers = {token: i for i, (token, _) in enumerate(pieces)}
+        if options["unk_token"] not in numbers:
+            raise ValueError(f"the unknown token {options['unk_token']!r} is not in the vocabulary")
+        unk = numbers[options["unk_token"]]
+        pipeline = tokenizers.Tokenizer(models.Unigram(pieces, unk_id=unk, byte_fallback=False))
         steps = normal(model, options)
         if steps:
             pipeline.normalizer = normalizers.Sequence(steps)

@@ -1,5 +1,7 @@
 """Text as it is generated, one token at a time, without ever taking anything back."""
 
+from typing import SupportsIndex
+
 from .assemble import Codec
 from .encoding import check_ids
 from .engine import clean
@@ -19,13 +21,13 @@ class Stream:
         self.waiting: list[int] = []
         self.uncleaned = ""
 
-    def put(self, index: int) -> str:
+    def put(self, index: SupportsIndex) -> str:
         """The text that is certain now and was not before."""
-        (index,) = check_ids([index])
-        if index in self.skipped:
+        (number,) = check_ids([index])
+        if number in self.skipped:
             return ""
-        self.waiting.append(index)
-        if index in self.bytes:
+        self.waiting.append(number)
+        if number in self.bytes:
             return ""
         text = self._text()
         if not text or text.endswith("\ufffd"):

@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, SupportsIndex
 
 import tokenizers
 from tokenizers import decoders, models, pre_tokenizers
@@ -118,11 +118,11 @@ class Tokenizer:
         source = self.parts.target if target else self.parts.source
         return source.encode(pairs, special, max_length)
 
-    def decode(self, ids: Iterable[int], *, skip_special: bool = True) -> str:
+    def decode(self, ids: Iterable[SupportsIndex], *, skip_special: bool = True) -> str:
         """The text that ids spell; ids beyond the vocabulary, which padded models have, spell nothing."""
         return self.parts.target.decode(check_ids(ids), skip_special)
 
-    def tokens(self, ids: Iterable[int]) -> list[str]:
+    def tokens(self, ids: Iterable[SupportsIndex]) -> list[str]:
         """The token of each id. Raises ValueError for an id that has none."""
         found = [(i, self.parts.target.token(i)) for i in check_ids(ids)]
         for i, token in found:
