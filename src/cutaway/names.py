@@ -96,9 +96,7 @@ def pattern(template: str, row: str) -> re.Pattern[str]:
 
 
 def load(rows: Sequence[Row], theirs: Mapping[str, Tensor], ignore: Sequence[str] = ()) -> dict[str, Tensor]:
-    """Their tensors under our names, in our layout.
-
-    Raises KeyError for tensors with no row, or with two, ValueError for two that differ where one is wanted."""
+    """Their tensors as ours. Raises KeyError for one with no row or two, ValueError for two that should be the same."""
     ours: dict[str, Tensor] = {}
     unknown = []
     for name in theirs:

@@ -5,6 +5,7 @@ from pathlib import Path
 import torch
 import transformers
 from families.parity import Case
+from safetensors.torch import load_file, save_file
 
 import cutaway
 from cutaway import families
@@ -32,6 +33,21 @@ def learning(case: Case, folder: Path, renamed: dict[str, str] = NONE) -> float:
     assert got.keys() == expected.keys(), got.keys() ^ expected.keys()
     worst = [(got[name] - expected[name]).abs().max() for name in got]
     return max(x.item() for x in (*worst, (ours - theirs).abs()))
+
+
+@torch.no_grad()
+def older(case: Case, folder: Path, prefix: str, *buffers: str, **tied: str) -> float:
+    """As the first checkpoints were written: bodies without ``prefix``, buffers among the weights, tied weights twice.
+
+    Max abs difference of the logits; ``tied`` maps the second name of a tensor, its dots as two underlines, to the first."""
+    reference, ids = case.make(folder), case.rows()[0][None]
+    weights = load_file(folder / "model.safetensors")
+    weights |= {name.replace("__", "."): weights[first].clone() for name, first in tied.items()}
+    weights |= {prefix + name: torch.ones(1, 1, 4, 4) for name in buffers}
+    save_file({name.removeprefix(prefix): tensor for name, tensor in weights.items()}, folder / "model.safetensors")
+    model = cutaway.load(folder)
+    assert set(model.origin.ignored) == set(buffers)
+    return (model(ids).logits - reference(ids).logits).abs().max().item()
 
 
 @torch.no_grad()

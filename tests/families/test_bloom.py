@@ -77,3 +77,10 @@ def test_what_is_not_built_is_refused(keys: dict[str, object], message: str) -> 
 def test_fresh(tmp_path: Path) -> None:
     assert decoder.fresh("bloom", tmp_path, **TINY) < parity.TOLERANCE
     assert len(decoder.dropping("bloom", **TINY)) == 2
+
+
+def test_older_checkpoints(tmp_path: Path) -> None:
+    assert (
+        decoder.older(bloom(), tmp_path, "transformer.", lm_head__weight="transformer.word_embeddings.weight")
+        < parity.TOLERANCE
+    )

@@ -142,3 +142,17 @@ def test_what_config_json_cannot_say_is_not_built() -> None:
         cutaway.build("openai-gpt", hidden=5, scaled=False, **TINY)
     with pytest.raises(ValueError, match="gpt2 has no head 'question'; it has: base, lm"):
         cutaway.build("gpt2", head="question", **TINY)
+
+
+def test_older_checkpoints(tmp_path: Path) -> None:
+    assert (
+        decoder.older(
+            gpt2(),
+            tmp_path,
+            "transformer.",
+            "h.0.attn.bias",
+            "h.2.attn.masked_bias",
+            lm_head__weight="transformer.wte.weight",
+        )
+        < parity.TOLERANCE
+    )

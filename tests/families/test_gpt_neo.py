@@ -97,3 +97,17 @@ def test_windows_take_turns_over_the_layers() -> None:
     assert [mask.reach for mask in model.stack.mask] == [1, float("inf"), 1, float("inf")]
     with pytest.raises(ValueError, match="windows of a gpt_neo must have one size"):
         cutaway.build("gpt_neo", depth=2, windows=(2, 3), **TINY)
+
+
+def test_older_checkpoints(tmp_path: Path) -> None:
+    assert (
+        decoder.older(
+            neo(),
+            tmp_path,
+            "transformer.",
+            "h.0.attn.attention.bias",
+            "h.2.attn.attention.masked_bias",
+            lm_head__weight="transformer.wte.weight",
+        )
+        < parity.TOLERANCE
+    )

@@ -92,3 +92,17 @@ def test_fresh(tmp_path: Path) -> None:
     assert decoder.fresh("gpt_neox", tmp_path, **TINY) < parity.TOLERANCE
     assert len(decoder.dropping("gpt_neox", **TINY)) == 2
     assert cutaway.build("gpt_neox", **TINY).config.hidden == 192
+
+
+def test_older_checkpoints(tmp_path: Path) -> None:
+    assert (
+        decoder.older(
+            neox(),
+            tmp_path,
+            "gpt_neox.",
+            "layers.0.attention.bias",
+            "layers.1.attention.masked_bias",
+            "layers.2.attention.rotary_emb.inv_freq",
+        )
+        < parity.TOLERANCE
+    )

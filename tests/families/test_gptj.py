@@ -7,7 +7,7 @@ import torch
 import transformers as T
 from families import decoder, parity
 from families.parity import Case
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cutaway.families.gptj import halves
@@ -54,6 +54,7 @@ def test_defaults() -> None:
     parity.defaults("gptj", T.GPTJConfig)
 
 
+@settings(max_examples=25)
 @given(st.integers(1, 4), st.integers(0, 4), st.integers(0, 3))
 def test_rows_are_put_in_another_order_and_back(heads: int, pairs: int, rest: int) -> None:
     layout, rows = halves(heads, 2 * pairs), heads * (2 * pairs + rest)
@@ -84,3 +85,7 @@ def test_what_is_not_built_is_refused(keys: dict[str, object], message: str) -> 
 def test_fresh(tmp_path: Path) -> None:
     assert decoder.fresh("gptj", tmp_path, **TINY) < parity.TOLERANCE
     assert len(decoder.dropping("gptj", **TINY)) == 3
+
+
+def test_older_checkpoints(tmp_path: Path) -> None:
+    assert decoder.older(gptj(), tmp_path, "transformer.", "h.0.attn.bias", "h.2.attn.masked_bias") < parity.TOLERANCE

@@ -102,7 +102,8 @@ def test_every_parameter_gets_a_gradient(model_type: str) -> None:
     model = cutaway.build(model_type, **TINY, buckets=8, max_distance=9)
     model(torch.randint(2, 40, (3, 12)), labels=torch.randint(2, 40, (3, 12))).loss.backward()
     for name, parameter in model.network.named_parameters():
-        assert parameter.grad is not None and parameter.grad.isfinite().all() and parameter.grad.any(), name
+        assert parameter.grad.isfinite().all(), name
+        assert parameter.grad.any(), name
 
 
 def test_initial_weights() -> None:

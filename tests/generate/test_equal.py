@@ -177,10 +177,14 @@ def test_the_checkpoint_is_asked(tmp_path):
     prompts = rows(6, 4)
     expected = both.generate(prompts)
     got = both.ours.generate(prompts).tolist()
-    assert [until(row[1:], said["eos_token_id"]) for row in got] == [until(row, said["eos_token_id"]) for row in expected]
+    assert [until(row[1:], said["eos_token_id"]) for row in got] == [
+        until(row, said["eos_token_id"]) for row in expected
+    ]
     expected = both.generate(prompts, num_beams=1, max_new_tokens=5, early_stopping=None, length_penalty=None)
     got = both.ours.generate(prompts, num_beams=1, max_new_tokens=5).tolist()
-    assert [until(row[1:], said["eos_token_id"]) for row in got] == [until(row, said["eos_token_id"]) for row in expected]
+    assert [until(row[1:], said["eos_token_id"]) for row in got] == [
+        until(row, said["eos_token_id"]) for row in expected
+    ]
 
 
 def test_an_old_checkpoint_says_it_in_its_config(tmp_path):

@@ -29,7 +29,9 @@ def batch(rows: list[list[int]], side: str = "left") -> Tensor:
     return torch.tensor([f + r if side == "left" else r + f for r, f in zip(rows, fill, strict=True)])
 
 
-def agrees(processor: P.Processor, rows: list[list[int]], seed: int, one: Callable[[list[float], list[int]], list[float]]):
+def agrees(
+    processor: P.Processor, rows: list[list[int]], seed: int, one: Callable[[list[float], list[int]], list[float]]
+):
     """The processor on all rows padded to one length does what ``one`` does to each row alone."""
     logits = logits_for(rows, seed)
     given_logits = logits.clone()

@@ -38,6 +38,10 @@ class Markov:
         return sum(self.logits(row[:at]).log_softmax(-1)[row[at]].item() for at in places)
 
 
+def room_of(prompt: Tensor, n: int) -> Tensor:
+    return torch.full((len(prompt),), n)
+
+
 def ended(ids: Tensor) -> Tensor:
     return ids[:, -1] == END
 
@@ -52,7 +56,7 @@ def completions(room: int) -> list[tuple[int, ...]]:
 def test_greedy_takes_the_best_next_token(seed: int, room: int):
     step = Markov(seed)
     prompt = torch.tensor([[1, 2], [3, 4], [2, 2]])
-    got = torch.stack(list(extend(step, plain, greedy, ended, prompt, room)), 1).tolist()
+    got = torch.stack(list(extend(step, plain, greedy, ended, prompt, room_of(prompt, room))), 1).tolist()
     for start, new in zip(prompt.tolist(), got, strict=True):
         row, expected = start, []
         while len(expected) < room and END not in expected:
@@ -67,7 +71,7 @@ def test_enough_beams_find_the_best_of_all(seed: int, penalty: float):
     room, beams, start = 4, V**3, [1, 2]
     step = Markov(seed)
     prompt = torch.tensor([start] * beams)
-    ids, scores = beam_search(step, plain, ended, prompt, room, beams, 1, penalty, "never")
+    ids, scores = beam_search(step, plain, ended, prompt, room_of(prompt, room), beams, 1, penalty, "never")
     ranked = sorted(((step.score(start, new) / len(new) ** penalty, new) for new in completions(room)), reverse=True)
     for i in range(3):
         assert abs(scores[0, i].item() - ranked[i][0]) < 1e-4
@@ -80,9 +84,8 @@ def test_enough_beams_find_the_best_of_all(seed: int, penalty: float):
 def test_beam_scores_are_those_of_their_tokens(seed: int, beams: int, early: bool | str, penalty: float):
     step = Markov(seed)
     prompt = torch.tensor([[1, 2], [4, 3]])
-    ids, scores = beam_search(
-        step, plain, ended, prompt.repeat_interleave(beams, 0), 5, beams, 1, penalty, early
-    )
+    rows = prompt.repeat_interleave(beams, 0)
+    ids, scores = beam_search(step, plain, ended, rows, room_of(rows, 5), beams, 1, penalty, early)
     assert (scores.diff(dim=1) <= 0).all()
     for b, i in product(range(2), range(beams)):
         new = tuple(x for x in ids[b, i, 2:].tolist() if x != NOTHING)
@@ -94,19 +97,25 @@ def test_beam_scores_are_those_of_their_tokens(seed: int, beams: int, early: boo
 @given(st.integers(0, 200), st.integers(2, 4), st.sampled_from([True, False, "never"]))
 def test_beams_of_a_prompt_do_not_see_other_prompts(seed: int, beams: int, early: bool | str):
     prompts = torch.tensor([[1, 2], [3, 1], [4, 4]])
-    search = lambda p: beam_search(Markov(seed), plain, ended, p.repeat_interleave(beams, 0), 5, beams, 1, 1.0, early)
-    together = search(prompts)
+    room = torch.tensor([5, 2, 4])
+
+    def search(which: slice) -> tuple[Tensor, Tensor]:
+        rows, rooms = (t[which].repeat_interleave(beams, 0) for t in (prompts, room))
+        return beam_search(Markov(seed), plain, ended, rows, rooms, beams, 1, 1.0, early)
+
+    together = search(slice(None))
     for b in range(3):
-        alone = search(prompts[b : b + 1])
-        assert torch.equal(together[0][b], alone[0][0])
+        alone = search(slice(b, b + 1))
+        assert torch.equal(together[0][b, :, : 2 + room[b]], alone[0][0])
+        assert (together[0][b, :, 2 + room[b] :] == NOTHING).all()
         assert torch.equal(together[1][b], alone[1][0])
 
 
 @given(st.integers(0, 200))
 def test_one_beam_is_greedy(seed: int):
     prompt = torch.tensor([[1, 2]])
-    tokens = torch.stack(list(extend(Markov(seed), plain, greedy, ended, prompt, 5)), 1)
-    ids, _ = beam_search(Markov(seed), plain, ended, prompt, 5, 1, early=True)
+    tokens = torch.stack(list(extend(Markov(seed), plain, greedy, ended, prompt, room_of(prompt, 5))), 1)
+    ids, _ = beam_search(Markov(seed), plain, ended, prompt, room_of(prompt, 5), 1, early=True)
     assert [i for i in ids[0, 0, 2:].tolist() if i != NOTHING] == tokens[0].tolist()
 
 
@@ -118,7 +127,8 @@ def test_a_step_is_told_what_the_processors_see():
         checked.append(step.rows == ids.tolist())
         return logits
 
-    beam_search(step, watch, ended, torch.tensor([[1, 2]] * 4 + [[3, 4]] * 4), 8, 4, 1, 1.0, "never")
+    prompt = torch.tensor([[1, 2]] * 4 + [[3, 4]] * 4)
+    beam_search(step, watch, ended, prompt, room_of(prompt, 8), 4, 1, 1.0, "never")
     assert len(checked) > 3
     assert all(checked)
 

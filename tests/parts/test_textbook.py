@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from cutaway import attention
 from cutaway.parts import MLP, Attention, Block, Context, EncoderDecoder, LayerNorm, PostNorm, PreNorm
-from cutaway.parts import Sinusoidal, Stack, Unembed
+from cutaway.parts import Sinusoidal, Stack, Unembed, initialise
 from cutaway.scores import CAUSAL, FULL, OPEN, Padding
 
 WIDTH, HEADS, HIDDEN, DEPTH = 24, 3, 40, 3
@@ -29,23 +29,23 @@ def feed() -> PostNorm:
     return step(MLP(WIDTH, HIDDEN))
 
 
-def make_encoder() -> Stack:
-    return Stack([Block(attention=attend(), mlp=feed()) for _ in range(DEPTH)])
+def make_encoder(depth: int) -> Stack:
+    return Stack([Block(attention=attend(), mlp=feed()) for _ in range(depth)])
 
 
-def make_decoder() -> Stack:
-    return Stack([Block(attention=attend(), mlp=feed()) for _ in range(DEPTH)], mask=CAUSAL)
+def make_decoder(depth: int) -> Stack:
+    return Stack([Block(attention=attend(), mlp=feed()) for _ in range(depth)], mask=CAUSAL)
 
 
-def make_reader() -> Stack:
-    return Stack([Block(attention=attend(), cross=attend(cross=True), mlp=feed()) for _ in range(DEPTH)], mask=CAUSAL)
+def make_reader(depth: int) -> Stack:
+    return Stack([Block(attention=attend(), cross=attend(cross=True), mlp=feed()) for _ in range(depth)], mask=CAUSAL)
 
 
 class Translator(EncoderDecoder):
-    def __init__(self, vocab: int):
+    def __init__(self, vocab: int, depth: int):
         super().__init__(None)
         self.embed, self.place = nn.Embedding(vocab, WIDTH), Sinusoidal(WIDTH)
-        self.encoder, self.decoder = make_encoder(), make_reader()
+        self.encoder, self.decoder = make_encoder(depth), make_reader(depth)
         self.head = Unembed(WIDTH, vocab, tied=self.embed)
 
     def encode(self, ids: Tensor, ctx: Context) -> Tensor:
@@ -64,7 +64,7 @@ def test_attention_is_one_line(causal: bool) -> None:
 
 
 def test_an_encoder_sees_everything() -> None:
-    encoder, x = make_encoder(), torch.randn(2, 5, WIDTH)
+    encoder, x = make_encoder(DEPTH), torch.randn(2, 5, WIDTH)
     y = encoder(x)
     assert y.shape == x.shape
     x[:, 4] += 1
@@ -72,7 +72,7 @@ def test_an_encoder_sees_everything() -> None:
 
 
 def test_a_decoder_sees_nothing_ahead() -> None:
-    decoder, x = make_decoder(), torch.randn(2, 5, WIDTH)
+    decoder, x = make_decoder(DEPTH), torch.randn(2, 5, WIDTH)
     y = decoder(x)
     x[:, 3] += 1
     moved = (decoder(x) - y).abs().amax(-1)
@@ -81,23 +81,24 @@ def test_a_decoder_sees_nothing_ahead() -> None:
 
 
 def test_padding_is_a_rule() -> None:
-    encoder, x = make_encoder(), torch.randn(2, 5, WIDTH)
+    encoder, x = make_encoder(DEPTH), torch.randn(2, 5, WIDTH)
     keep = torch.tensor([[True] * 5, [True, True, True, False, False]])
     y = encoder(x, Context.of(Padding(keep)))
     assert torch.allclose(y[1, :3], encoder(x[1:, :3])[0], atol=1e-6)
 
 
 def test_an_encoder_decoder_learns_to_copy() -> None:
-    model = Translator(vocab=11)
+    model = Translator(vocab=11, depth=1)
+    initialise(model, 0.2)
     optimiser = torch.optim.Adam(model.parameters(), lr=0.01)
-    source = torch.randint(1, 11, (32, 4))
-    target = torch.cat([torch.zeros(32, 1).long(), source[:, :-1]], 1)
-    for _ in range(60):
+    source = torch.randint(1, 11, (16, 4))
+    target = torch.cat([torch.zeros(16, 1).long(), source[:, :-1]], 1)
+    for _ in range(80):
         loss = nn.functional.cross_entropy(model.head(model(source, target)).flatten(0, 1), source.flatten())
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
-    assert loss < 0.2
+    assert loss < 0.1  # without the source, the first tokens alone would cost more
 
 
 # ---- equal to PyTorch's ------------------------------------------------------------------------------------------

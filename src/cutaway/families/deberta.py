@@ -57,9 +57,9 @@ class ConvolutionBlock(nn.Module):
     def forward(self, x: Float[Tensor, "B N D"], ctx: Context) -> Float[Tensor, "B N D"]:
         (batch, length, _), size = x.shape, self.conv.kernel_size[0]
         row, slot = torch.arange(batch, device=x.device)[:, None, None], torch.arange(length, device=x.device)[:, None]
-        near = (slot + torch.arange(size, device=x.device) - size // 2).clamp(0, length - 1)
+        near = (slot + torch.arange(size, device=x.device) - (size - 1) // 2).clamp(0, length - 1)
         seen = ctx.rule.mask(row, torch.zeros_like(row), slot, near)
-        windows = nn.functional.pad(x, (0, 0, size // 2, size // 2)).unfold(1, size, 1)  # [B, N, D, kernel]
+        windows = nn.functional.pad(x, (0, 0, (size - 1) // 2, size // 2)).unfold(1, size, 1)  # [B, N, D, kernel]
         beside = self.conv((windows * seen[..., None, :]).flatten(0, 1)).view_as(x)
         return self.norm(self.mlp(self.attention(x, ctx), ctx) + self.act(self.dropout(beside)))
 
@@ -73,10 +73,8 @@ class DeBERTa(Network):
         drop = c.dropout if c.classifier_dropout is None else c.classifier_dropout
         norm = lambda width=c.width: nn.LayerNorm(width, c.eps)
         span, last = (c.buckets, far) if c.buckets > 0 else (far, None)
-        project = lambda term, bias: None if c.shared or term not in c.terms else nn.Linear(c.width, c.width, bias)
-        relative = lambda: Disentangled(
-            span, c.terms, last, project("c2p", c.key_bias), project("p2c", True), c.dropout
-        )
+        place = lambda term, bias: None if c.shared or term not in c.terms else nn.Linear(c.width, c.width, bias)
+        relative = lambda: Disentangled(span, c.terms, last, place("c2p", c.key_bias), place("p2c", True), c.dropout)
         attend = lambda: PostNorm(norm(), Attention(
             c.width, c.heads, bias="qkvo" if c.key_bias else "qvo", relative=relative() if c.relative else None,
             scale=((1 + len(c.terms)) * (c.width // c.heads)) ** -0.5, dropout=c.attention_dropout,
@@ -94,12 +92,11 @@ class DeBERTa(Network):
         self.places = nn.Embedding(2 * span, c.width) if c.relative else None
         self.place_norm = pick(c.place_norm, none=nn.Identity, layer_norm=norm)
         self.stack = Stack([first, *(block() for _ in range(c.depth - 1))])
+        unembed = lambda: Unembed(narrow, c.vocab, tied=self.embed, bias=True)
         self.head = pick(
             c.head,
             base=lambda: None,
-            masked_lm=lambda: MaskedLM(
-                c.width, norm, Unembed(narrow, c.vocab, tied=self.embed, bias=True), c.act, narrow
-            ),
+            masked_lm=lambda: MaskedLM(c.width, norm, unembed(), c.act, narrow),
             sequence=lambda: Classifier(c.width, c.labels, Pooler(c.width, c.pooler_act, c.pooler_dropout), drop),
             token=lambda: Classifier(c.width, c.labels, dropout=c.dropout),
             question=lambda: Classifier(c.width, 2),

@@ -95,8 +95,8 @@ V1 = Format(
     (*COMMON, always(key_bias=False, **PLAIN)), IGNORE,
 )  # fmt: skip
 V2 = Format(
-    v2_rows, {"DebertaV2Model": "base"} | e.classes("DebertaV2"), DEBERTA, head_rows, "deberta.", e.FIXED | dict(conv_groups=(1,)),
-    dict(hidden_size=1536, num_attention_heads=24),
+    v2_rows, {"DebertaV2Model": "base"} | e.classes("DebertaV2"), DEBERTA, head_rows, "deberta.",
+    e.FIXED | dict(conv_groups=(1,)), dict(hidden_size=1536, num_attention_heads=24),
     (*COMMON, always(key_bias=True), unless(
         position_buckets=("buckets", -1), share_att_key=("shared", False), norm_rel_ebd=("place_norm", "none"),
         conv_kernel_size=("kernel", 0), conv_act=("kernel_act", "tanh"),

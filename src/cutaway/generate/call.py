@@ -36,7 +36,7 @@ def generate(
     ``attention_mask`` [B, N] is 0 where ids are padding, on either side; without it every id counts.
     ``decoder_input_ids`` begin the output, after the decoder's start token. ``settings`` are the fields of
     :class:`Settings`: ``max_new_tokens``, ``temperature``, ``num_beams``, ``stop``, ... Where positions come from
-    a table, generation ends when the longest row has filled it.
+    a table, a row ends when it has filled it.
 
     Raises TypeError for unknown keywords, ValueError for settings, ids, lengths and models that cannot be."""
     if model.kind == "encoder" or model.config.head != "lm":

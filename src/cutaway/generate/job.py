@@ -30,7 +30,7 @@ class Job:
     process: Processor
     ended: Ended
     prompt: Ids
-    room: int
+    room: Int[Tensor, " R"]
     ends: list[int]
     pad: int
     settings: Settings
@@ -74,11 +74,11 @@ def prepare(model: "Model", rows: Sequence[Row], starts: Sequence[Row] | None, s
     model.checked(torch.cat(list(rows))[None], "the prompt" if source is None else "decoder_input_ids")
     copies = s.num_beams if s.num_beams > 1 else s.num_return_sequences
     prompt = aligned(rows, "left").repeat_interleave(copies, 0)
-    room = room_for(model, prompt.shape[1], s)
+    room = prompt.new_tensor([room_for(model, len(row), s) for row in rows]).repeat_interleave(copies)
     ends = [i for i in listed(s.eos_token_id) if 0 <= i < vocab and not s.ignore_eos]
     read = prompt if source is None else source.repeat_interleave(copies, 0)
     process = P.chain(processors(s, prompt, read, room, ends, vocab))
-    step = NetworkStep(model.network, room, copies, source)
+    step = NetworkStep(model.network, int(room.max()), copies, source)
     pad = next(i for i in (s.pad_token_id, *listed(s.eos_token_id), 0) if i is not None and 0 <= i < vocab)
     return Job(step, process, ending(model, prompt, ends, listed(s.stop)), prompt, room, ends, pad, s)
 
@@ -87,9 +87,7 @@ def sources(model: "Model", rows: Sequence[Row]) -> Int[Tensor, "B M"]:
     """What the encoder reads. Raises ValueError for a row that is empty or too long."""
     lengths = [len(row) for row in rows]
     if min(lengths) == 0:
-        raise ValueError(
-            f"row {lengths.index(0)} of the source is empty: an encoder needs at least one token"
-        )
+        raise ValueError(f"row {lengths.index(0)} of the source is empty: an encoder needs at least one token")
     if model.limit is not None and max(lengths) > model.limit:
         raise ValueError(f"a source of {max(lengths)} tokens is too long: there are {model.limit} positions")
     model.checked(torch.cat(list(rows))[None], "input_ids")
@@ -122,9 +120,7 @@ def room_for(model: "Model", length: int, s: Settings) -> int:
     if s.max_new_tokens is None and s.max_length is not None:
         room = s.max_length - length
         if room < 1:
-            raise ValueError(
-                f"max_length={s.max_length} leaves no room after {length} tokens: give max_new_tokens"
-            )
+            raise ValueError(f"max_length={s.max_length} leaves no room after {length} tokens: give max_new_tokens")
     if model.limit is not None and length >= model.limit:
         raise ValueError(
             f"a prompt of {length} tokens is too long: there are {model.limit} positions, new tokens included"
@@ -148,10 +144,18 @@ def ending(model: "Model", prompt: Ids, ends: Sequence[int], stops: Sequence[str
 
 
 def processors(
-    s: Settings, prompt: Ids, source: Int[Tensor, "R M"], room: int, ends: list[int], vocab: int
+    s: Settings,
+    prompt: Ids,
+    source: Int[Tensor, "R M"],
+    room: Int[Tensor, " R"],
+    ends: list[int],
+    vocab: int,
 ) -> list[Processor]:
-    """What the settings do to the logits, in the order of transformers."""
-    start, found = prompt.shape[1], []
+    """What the settings do to the logits, in the order of transformers.
+
+    Lengths count a row's own tokens, so that its padding, and with it the other rows, make no difference."""
+    found: list[Processor] = []
+    start, first = prompt.shape[1], (prompt == NOTHING).sum(-1)  # the slots of the first new and the first token
 
     def tokens(name: str, ids: Sequence[int] | int) -> Int[Tensor, " E"]:
         if odd := [i for i in listed(ids) if not 0 <= i < vocab]:
@@ -167,17 +171,17 @@ def processors(
     single = listed(s.eos_token_id)  # an end token alone is never a bad word
     if words := [w for w in s.bad_words_ids if len(w) > 1 or w[0] not in single]:
         found.append(P.bad_words([tokens("bad_words_ids", word) for word in words]))
-    least = s.min_length if s.min_new_tokens is None else start + s.min_new_tokens
-    if ends and least > start:
+    least = first + s.min_length if s.min_new_tokens is None else start + s.min_new_tokens
+    if ends and (s.min_new_tokens or s.min_length):
         found.append(P.suppress(tokens("eos_token_id", ends), stop=least))
     if s.forced_bos_token_id is not None:
-        found.append(P.force(tokens("forced_bos_token_id", s.forced_bos_token_id), 1))
+        found.append(P.force(tokens("forced_bos_token_id", s.forced_bos_token_id), first + 1))
     if s.forced_eos_token_id is not None:
         found.append(P.force(tokens("forced_eos_token_id", s.forced_eos_token_id), start + room - 1))
     if s.suppress_tokens:
         found.append(P.suppress(tokens("suppress_tokens", s.suppress_tokens)))
     if s.begin_suppress_tokens:
-        begin = start + 1 if start == 1 and s.forced_bos_token_id is not None else start
+        begin = start + ((first == start - 1) & (s.forced_bos_token_id is not None)).long()
         found.append(P.suppress(tokens("begin_suppress_tokens", s.begin_suppress_tokens), begin, begin + 1))
     if s.temperature > 0:
         found += shaping(s)

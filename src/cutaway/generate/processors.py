@@ -83,24 +83,26 @@ def bad_words(words: Sequence[Int[Tensor, " _"]]) -> Processor:
     return process
 
 
-def suppress(tokens: Int[Tensor, " E"], start: int = 0, stop: float = math.inf) -> Processor:
-    """None of these tokens while a row is at least ``start`` and less than ``stop`` long."""
+Slots = Int[Tensor, " R"] | int | float
+
+
+def suppress(tokens: Int[Tensor, " E"], start: Slots = 0, stop: Slots = math.inf) -> Processor:
+    """None of these tokens in the slots ``start`` up to ``stop``, of all rows or of each."""
 
     def process(logits: Logits, ids: Ids) -> Logits:
-        return logits.index_fill(1, tokens, -math.inf) if start <= ids.shape[1] < stop else logits
+        now = torch.as_tensor((start <= ids.shape[1]) & (ids.shape[1] < stop), device=logits.device)
+        return torch.where(now[..., None], logits.index_fill(1, tokens, -math.inf), logits)
 
     return process
 
 
-def force(tokens: Int[Tensor, " E"], at: int) -> Processor:
-    """One of these tokens when a row is ``at`` long."""
+def force(tokens: Int[Tensor, " E"], at: Slots) -> Processor:
+    """One of these tokens in the slot ``at``, of all rows or of each."""
 
     def process(logits: Logits, ids: Ids) -> Logits:
-        return (
-            logits.new_full(logits.shape, -math.inf).index_fill(1, tokens, 0)
-            if ids.shape[1] == at
-            else logits
-        )
+        now = torch.as_tensor(at == ids.shape[1], device=logits.device)
+        forced = torch.full_like(logits, -math.inf).index_fill(1, tokens, 0)
+        return torch.where(now[..., None], forced, logits)
 
     return process
 
@@ -134,9 +136,7 @@ def top_p(p: float) -> Processor:
 
 def min_p(p: float) -> Processor:
     """Only those at least p times as probable as the most probable (Nguyen et al., 2024)."""
-    return lambda logits, ids: logits.masked_fill(
-        logits < logits.amax(-1, keepdim=True) + math.log(p), -math.inf
-    )
+    return lambda logits, ids: logits.masked_fill(logits < logits.amax(-1, keepdim=True) + math.log(p), -math.inf)
 
 
 def normalise(logits: Logits, ids: Ids) -> Logits:

@@ -2,7 +2,7 @@
 
 No function here knows a model. ``step(ids, rows)`` reads new tokens [R, n] and gives the logits [R, V] of the
 next, after row i has become a copy of row ``rows[i]`` (None: all stay); ``process(logits, ids)`` changes them;
-``ended(ids)`` says which rows are complete."""
+``ended(ids)`` says which rows are complete, and ``room`` [R] how many new tokens a row may get."""
 
 from collections.abc import Callable, Iterator
 
@@ -31,18 +31,18 @@ def sampler(generator: torch.Generator | None = None) -> Pick:
 
 
 def extend(
-    step: Step, process: Processor, pick: Pick, ended: Ended, prompt: Ids, room: int
+    step: Step, process: Processor, pick: Pick, ended: Ended, prompt: Ids, room: Int[Tensor, " R"]
 ) -> Iterator[Int[Tensor, " R"]]:
-    """The next token of every row, at most ``room`` times; NOTHING for a row that has ended."""
-    start = prompt.shape[1]
-    ids = F.pad(prompt, (0, room), value=NOTHING)
-    over = torch.zeros(len(ids), dtype=torch.bool, device=ids.device)
+    """The next token of every row, until all have ended; NOTHING for a row that has."""
+    start, most = prompt.shape[1], int(room.max())
+    ids = F.pad(prompt, (0, most), value=NOTHING)
+    over = torch.zeros_like(room, dtype=torch.bool)
     new = prompt
-    for end in range(start, start + room):
+    for end in range(start, start + most):
         token = pick(process(step(new, None), ids[:, :end])).masked_fill(over, NOTHING)
         ids[:, end] = token
         yield token
-        over = over | ended(ids[:, : end + 1])
+        over = over | ended(ids[:, : end + 1]) | (room <= end + 1 - start)
         if over.all():
             return
         new = token[:, None]
@@ -53,7 +53,7 @@ def beam_search(
     process: Processor,
     ended: Ended,
     prompt: Ids,
-    room: int,
+    room: Int[Tensor, " R"],
     beams: int,
     ends: int = 1,
     penalty: float = 1.0,
@@ -64,35 +64,36 @@ def beam_search(
     ``prompt`` [B·n, N] holds every prompt n times, ``ends`` is how many tokens end a row; ids are NOTHING after
     the end. ``early`` says when to stop: True at n completions; False when the best running beam would not be
     among the best n if it ended now; "never" when it would not at any length."""
-    batch, device = len(prompt) // beams, prompt.device
+    batch, most, device = len(prompt) // beams, int(room.max()), prompt.device
+    own = room[::beams, None]
     wide = max(2, 1 + ends) * beams  # so that n of them go on, whatever ends
     first = torch.arange(batch, device=device)[:, None] * beams  # the row of each prompt's first beam
     running = prompt.unflatten(0, (batch, beams))
     score = torch.full((batch, beams), NEVER, device=device)
     score[:, 0] = 0  # the beams of a prompt begin as one
-    best, best_score = F.pad(running, (0, room), value=NOTHING), torch.full_like(score, NEVER)
+    best, best_score = F.pad(running, (0, most), value=NOTHING), torch.full_like(score, NEVER)
     full, hope = torch.zeros_like(score, dtype=torch.bool), torch.ones_like(first, dtype=torch.bool)
     logits = step(prompt, None)
-    for length in range(1, room + 1):
+    for length in range(1, most + 1):
         gain = process(logits.log_softmax(-1), running.flatten(0, 1)).unflatten(0, (batch, beams))
         total, at = (score[..., None] + gain).flatten(1).topk(wide)
         source, token = at // gain.shape[2], at % gain.shape[2]
         grown = torch.cat([rows_at(running, source), token[..., None]], -1)
-        over = ended(grown.flatten(0, 1)).unflatten(0, (batch, wide)) | (length == room)
+        over = ended(grown.flatten(0, 1)).unflatten(0, (batch, wide)) | (own <= length)
 
         done = over & hope & (torch.arange(wide, device=device) < beams)
         if early is True:
             done = done & ~full.all(1, keepdim=True)
         final = total / length**penalty + NEVER * ~done
         best_score, kept = torch.cat([best_score, final], 1).topk(beams)
-        best = rows_at(torch.cat([best, F.pad(grown, (0, room - length), value=NOTHING)], 1), kept)
+        best = rows_at(torch.cat([best, F.pad(grown, (0, most - length), value=NOTHING)], 1), kept)
         full = torch.cat([full, done], 1).gather(1, kept)
 
         score, on = (total + NEVER * over).topk(beams)
         running = rows_at(grown, on)
-        longest = room if early == "never" and penalty > 0 else length
+        longest = own if early == "never" and penalty > 0 else length
         worst = best_score.amin(1, keepdim=True).where(full, NEVER)
-        hope = hope & (score[:, :1] / longest**penalty > worst).any(1, keepdim=True)
+        hope = hope & (own > length) & (score[:, :1] / longest**penalty > worst).any(1, keepdim=True)
         if over.all() or not hope.any() or (early is True and full.all()):
             break
         logits = step(running[..., -1].reshape(-1, 1), (first + source.gather(1, on)).flatten())

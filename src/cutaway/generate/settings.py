@@ -166,9 +166,7 @@ def advised(generation: Mapping[str, Any], config: Mapping[str, Any], sampling: 
         odd |= {k: v for k, v in generation.items() if v is not None and k not in known}
     if odd:
         said = ", ".join(f"{k} = {v!r}" for k, v in odd.items())
-        raise ValueError(
-            f"the checkpoint asks for decoding that is not built: {said}; see model.origin to change it"
-        )
+        raise ValueError(f"the checkpoint asks for decoding that is not built: {said}; see model.origin to change it")
     advice = {k: told[k] for k in NAMES if told.get(k) is not None}
     advice |= {k: config[k] for k in SPECIAL if k not in advice and config.get(k) is not None}
     if generation.get("stop_strings") is not None:
@@ -184,9 +182,7 @@ def contradictions(s: Settings, given: Mapping[str, Any]) -> list[str]:
         found.append(f"do_sample={s.do_sample} and temperature={s.temperature} contradict each other")
     shaping = [k for k in SHAPING if k in given and given[k] != {"top_p": 1, "min_p": 0}.get(k)]
     if shaping and not sampling:
-        found.append(
-            f"{shaping[0]} shapes a draw, but this call is greedy: give a temperature or do_sample=True"
-        )
+        found.append(f"{shaping[0]} shapes a draw, but this call is greedy: give a temperature or do_sample=True")
     if sampling and s.num_beams > 1:
         found.append("drawing inside of a beam search is not built: leave out num_beams, or the temperature")
     if s.num_beams == 1 and (beams := given.keys() & {"length_penalty", "early_stopping"}):

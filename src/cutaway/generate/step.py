@@ -16,9 +16,7 @@ class NetworkStep:
     The first call reads the prompts [B·copies, N]: each stands there ``copies`` times, is read once and then
     copied. Ids are NOTHING where there is no token; ``room`` more of them are expected."""
 
-    def __init__(
-        self, network: Network, room: int, copies: int = 1, source: Int[Tensor, "B M"] | None = None
-    ):
+    def __init__(self, network: Network, room: int, copies: int = 1, source: Int[Tensor, "B M"] | None = None):
         assert network.head is not None  # generate lets only language models through
         self.network, self.head, self.source = network, network.head, source
         self.room, self.copies = room, copies
@@ -46,9 +44,7 @@ class NetworkStep:
         self.cache.capacity = real.shape[1]
         logits = self.read(ids)
         if logits.isnan().any():
-            raise ValueError(
-                "the model's logits are NaN: its weights are damaged, or too large for their dtype"
-            )
+            raise ValueError("the model's logits are NaN: its weights are damaged, or too large for their dtype")
         if self.copies == 1:
             return logits
         rows = torch.arange(len(ids), device=ids.device).repeat_interleave(self.copies)
@@ -60,8 +56,9 @@ class NetworkStep:
 
     def read(self, ids: Ids) -> Logits:
         """The logits after the last of the new tokens."""
-        at = self.cache.length
-        new = None if self.places is None else self.places[:, at : at + ids.shape[1]]
+        at, new = self.cache.length, None
+        if self.places is not None:  # a row that has ended has no place of its own any more
+            new = self.places[:, at : at + ids.shape[1]].masked_fill(ids == NOTHING, 0)
         ctx = Context(self.rule, new, self.places, at, self.memory, self.memory_rule, self.cache)
         return self.head(self.run(ids.clamp(min=0), ctx)[:, -1:])[:, 0].float()
 

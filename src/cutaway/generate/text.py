@@ -21,9 +21,7 @@ class Writer:
 
     What ``put`` and ``end`` return, joined, is the text; what may yet become a stop string is held back."""
 
-    def __init__(
-        self, tokenizer: "Tokenizer", prompt: Iterable[int], ends: Collection[int], stops: Sequence[str]
-    ):
+    def __init__(self, tokenizer: "Tokenizer", prompt: Iterable[int], ends: Collection[int], stops: Sequence[str]):
         self.stream, self.ends, self.stops = tokenizer.stream(), ends, stops
         self.held, self.over = "", False
         for index in prompt:
@@ -54,9 +52,7 @@ class Writer:
         """How much of a text cannot be the beginning of a stop string."""
         longest = max(map(len, self.stops), default=1) - 1
         starts = range(max(0, len(text) - longest), len(text))
-        return next(
-            (at for at in starts if any(stop.startswith(text[at:]) for stop in self.stops)), len(text)
-        )
+        return next((at for at in starts if any(stop.startswith(text[at:]) for stop in self.stops)), len(text))
 
 
 def saying(tokenizer: "Tokenizer", stops: Sequence[str], start: int, ids: Ids) -> Bool[Tensor, " R"]:

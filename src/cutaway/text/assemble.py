@@ -10,7 +10,7 @@ from tokenizers import AddedToken, models, normalizers, pre_tokenizers, processo
 
 from .closed import Closed
 from .engine import Engine
-from .folder import VOCABULARIES, Folder, content
+from .folder import NAMES, VOCABULARIES, Folder, content
 from .pieces import Pieces, Vocabulary
 from .recipes import FSMT, M2M, M2M100, M2M_SPECIAL, MARIAN, MODEL_TYPES, PLAIN, RECIPES, SAME
 from .segmenter import Segmenter
@@ -108,7 +108,7 @@ def from_files(folder: Folder, kind: str) -> Parts:
     recipe = RECIPES[kind]
     named = named_tokens(folder, recipe.special)
     special = {name: content(token) for name, token in named.items()}
-    options = {**folder.config, **special}
+    options = {name: value for name, value in folder.config.items() if name not in NAMES} | special
     pipeline = folder.pipeline(lambda: recipe.build(folder, options), *(n for n in VOCABULARIES if n in folder))
     pieces = folder.spm(recipe.spm).pieces if recipe.spm else ()
     own = [

@@ -165,14 +165,22 @@ def as_fairseq(languages: Sequence[str]) -> Callable[..., Any]:
 
 def with_masks(model: sentencepiece.Model, options: Options) -> list[tuple[str, float]]:
     """Pegasus: two masks and a hundred tokens that only pre-training used stand behind padding and end."""
-    first, *unused = pegasus_extra(options)
-    names = [options["pad_token"], options["eos_token"], first, options["mask_token"]]
-    return [(name, 0.0) for name in names] + [(name, -100.0) for name in unused] + scores(model)[2:]
+    first = [options["pad_token"], options["eos_token"], *sentence_mask(options), options["mask_token"]]
+    unused = [(token, -100.0) for token in pretraining(options)]
+    return [(token, 0.0) for token in first] + unused + scores(model)[2:]
+
+
+def sentence_mask(options: Options) -> list[str]:
+    token = options.get("mask_token_sent", "<mask_1>")
+    return [] if token is None else [token]
+
+
+def pretraining(options: Options) -> list[str]:
+    return [f"<unk_{i}>" for i in range(2, options.get("offset", 103))]
 
 
 def pegasus_extra(options: Options) -> list[str]:
-    """The mask of whole sentences, and the tokens that only pre-training used."""
-    return [options.get("mask_token_sent", "<mask_1>")] + [f"<unk_{i}>" for i in range(2, options.get("offset", 103))]
+    return sentence_mask(options) + pretraining(options)
 
 
 def compiled(model: sentencepiece.Model, options: Options) -> list[normalizers.Normalizer]:
