@@ -1,6 +1,7 @@
 """What a model costs: parameters by part, operations per token, cache per token. Counted on shapes."""
 
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from torch import nn
@@ -64,7 +65,7 @@ def count(model: Model | Network) -> Count:
     walk(network, "other", parts, seen)
     idle = sum(idle_parameters(m) for m in network.modules() if isinstance(m, MixtureOfExperts))
     flops = per_key = plain = windowed = 0
-    for module, times in runs(network, 1.0).items():
+    for module, times in runs(network, 1.0):
         flops += round(times * products(module))
         if isinstance(module, Attention):
             per_key += round(times * 4 * module.heads * module.head_dim)
@@ -93,19 +94,16 @@ def idle_parameters(moe: MixtureOfExperts) -> int:
     return each * (len(moe.experts) - moe.top)
 
 
-def runs(module: nn.Module, times: float) -> Counter[nn.Module]:
-    """How often each module runs for one token: stacks may repeat blocks, routers pick experts."""
-    found: Counter[nn.Module] = Counter({module: times})  # type: ignore[dict-item]
+def runs(module: nn.Module, times: float) -> Iterator[tuple[nn.Module, float]]:
+    """Every module with how often it runs for one token: stacks may repeat blocks, routers pick experts."""
+    yield module, times
     for child in module.children():
-        share = times
-        if isinstance(module, MixtureOfExperts) and child is module.experts:
-            share = times * module.top / len(module.experts)
         if isinstance(module, Stack) and child is module.blocks:
             for i, block in enumerate(module.blocks):
-                found += runs(block, times * module.order.count(i))
+                yield from runs(block, times * module.order.count(i))
         else:
-            found += runs(child, share)
-    return found
+            picked = isinstance(module, MixtureOfExperts) and child is module.experts
+            yield from runs(child, times * module.top / len(module.experts) if picked else times)
 
 
 def products(module: nn.Module) -> int:

@@ -36,14 +36,14 @@ def learning(case: Case, folder: Path, renamed: dict[str, str] = NONE) -> float:
 
 
 @torch.no_grad()
-def older(case: Case, folder: Path, prefix: str, *buffers: str, **tied: str) -> float:
-    """As the first checkpoints were written: bodies without ``prefix``, buffers among the weights, tied weights twice.
-
-    Max abs difference of the logits; ``tied`` maps the second name of a tensor, its dots as two underlines, to the first."""
+def older(case: Case, folder: Path, prefix: str, *buffers: str, embedding: str = "") -> float:
+    """As the first checkpoints were written: bodies without ``prefix``, ``buffers`` among the weights, tied weights
+    twice (``embedding`` as lm_head). Max abs difference of the logits."""
     reference, ids = case.make(folder), case.rows()[0][None]
     weights = load_file(folder / "model.safetensors")
-    weights |= {name.replace("__", "."): weights[first].clone() for name, first in tied.items()}
-    weights |= {prefix + name: torch.ones(1, 1, 4, 4) for name in buffers}
+    if embedding:
+        weights["lm_head.weight"] = weights[embedding].clone()
+    weights |= {name: torch.ones(1, 1, 4, 4) for name in buffers}
     save_file({name.removeprefix(prefix): tensor for name, tensor in weights.items()}, folder / "model.safetensors")
     model = cutaway.load(folder)
     assert set(model.origin.ignored) == set(buffers)

@@ -81,6 +81,6 @@ def test_fresh(tmp_path: Path) -> None:
 
 def test_older_checkpoints(tmp_path: Path) -> None:
     assert (
-        decoder.older(bloom(), tmp_path, "transformer.", lm_head__weight="transformer.word_embeddings.weight")
+        decoder.older(bloom(), tmp_path, "transformer.", embedding="transformer.word_embeddings.weight")
         < parity.TOLERANCE
     )

@@ -152,7 +152,7 @@ def test_older_checkpoints(tmp_path: Path) -> None:
             "transformer.",
             "h.0.attn.bias",
             "h.2.attn.masked_bias",
-            lm_head__weight="transformer.wte.weight",
+            embedding="transformer.wte.weight",
         )
         < parity.TOLERANCE
     )

