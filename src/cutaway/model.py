@@ -2,45 +2,22 @@
 
 import difflib
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from .families import form
 from .generate import generate
 from .names import Format
+from .output import Output, cross_entropy, replaced_loss, sequence_loss, shift_right
 from .parts import Cache, Context, Learned, Network
 from .scores import OPEN, Padding
 
 if TYPE_CHECKING:
     from .text import Tokenizer
-
-IGNORED = -100  # a label that does not count
-
-
-@dataclass
-class Output:
-    """What a call returns; what a model does not have is None.
-
-    ``logits`` [B, N, V] (or [B, L] of a sequence classifier), ``hidden`` [B, N, D] after the final norm, ``loss`` a
-    scalar when labels were given, ``start_logits`` and ``end_logits`` [B, N] of question answering, ``pooled``
-    [B, D] of a base encoder, ``encoder_hidden`` [B, M, D]."""
-
-    hidden: Float[Tensor, "B N D"]
-    logits: Tensor | None = None
-    loss: Float[Tensor, ""] | None = None
-    start_logits: Float[Tensor, "B N"] | None = None
-    end_logits: Float[Tensor, "B N"] | None = None
-    pooled: Float[Tensor, "B D"] | None = None
-    encoder_hidden: Float[Tensor, "B M D"] | None = None
-
-    def __repr__(self) -> str:
-        shown = {f.name: getattr(self, f.name) for f in fields(self)}
-        return f"Output({', '.join(f'{n}={list(t.shape)}' for n, t in shown.items() if t is not None)})"
 
 
 @dataclass
@@ -243,14 +220,11 @@ class Model(nn.Module):
                 out.loss = (cross_entropy(out.start_logits, start) + cross_entropy(out.end_logits, end)) / 2
         elif self.config.head == "sequence":
             out.logits = head(self.summary(hidden, ids, mask))
-            out.loss = None if labels is None else self.sequence_loss(out.logits, labels)
+            kind = self.origin.kept.get("problem_type")
+            out.loss = None if labels is None else sequence_loss(out.logits, labels, kind)
         elif self.config.head == "replaced":
             out.logits = head(hidden).squeeze(-1)
-            if labels is not None:
-                real = labels != IGNORED if mask is None else (labels != IGNORED) & mask.bool()
-                scores, wanted = out.logits[real].float(), labels[real].float()
-                total = F.binary_cross_entropy_with_logits(scores, wanted, reduction="sum")
-                out.loss = total / real.sum().clamp(min=1)
+            out.loss = None if labels is None else replaced_loss(out.logits, labels, mask)
         else:
             out.logits = head(hidden)
             if labels is not None and self.kind == "decoder":
@@ -271,35 +245,6 @@ class Model(nn.Module):
         else:
             slot = (torch.ones_like(ids) if mask is None else mask.long()).argmax(-1)
         return hidden[torch.arange(len(hidden), device=hidden.device), slot]
-
-    def sequence_loss(self, logits: Tensor, labels: Tensor) -> Float[Tensor, ""]:
-        """Regression for one label, several labels at once for float labels, else one of the labels."""
-        kind = self.origin.kept.get("problem_type")
-        if kind == "regression" or (kind is None and self.config.labels == 1):
-            return F.mse_loss(logits.float().squeeze(-1), labels.float().squeeze(-1))
-        if kind == "multi_label_classification" or (kind is None and labels.is_floating_point()):
-            return F.binary_cross_entropy_with_logits(logits.float(), labels.float())
-        return cross_entropy(logits, labels)
-
-
-def cross_entropy(logits: Float[Tensor, "*B V"], labels: Int[Tensor, "*B"]) -> Float[Tensor, ""]:
-    """Mean negative log-likelihood of the labels that count; 0 when none does."""
-    total = F.cross_entropy(logits.flatten(0, -2).float(), labels.flatten(), ignore_index=IGNORED, reduction="sum")
-    return total / (labels != IGNORED).sum().clamp(min=1)
-
-
-def shift_right(
-    labels: Int[Tensor, "B N"], pad: int, start: int | None = None, mask: Tensor | None = None
-) -> Int[Tensor, "B N"]:
-    """Labels as decoder input: a start token first, or without one the last real token (mBART's language).
-
-    ``mask`` says which are real, else all but ``pad`` are; a left-padded row then starts at its first real token."""
-    labels = labels.masked_fill(labels == IGNORED, pad)
-    real = (labels != pad if mask is None else mask.bool()).long()
-    last = labels.gather(1, labels.shape[1] - 1 - real.flip(-1).argmax(-1, keepdim=True))
-    first = last if start is None else torch.full_like(last, start)
-    shifted = torch.cat([first, labels[:, :-1]], 1)
-    return shifted if mask is None else shifted.scatter(1, real.argmax(-1, keepdim=True), first)
 
 
 def refuse_unknown(unknown: Mapping[str, object], extra: Mapping[str, object], network: Network) -> None:

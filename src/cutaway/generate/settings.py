@@ -62,7 +62,10 @@ COUNT: Check = (int, lambda n: n >= 1, "an integer of at least 1")
 SIZE: Check = (int, lambda n: n >= 0, "an integer of at least 0")
 TOKEN: Check = (int, lambda n: True, "a token id")
 TOKENS: Check = ((int, list, tuple), lambda v: all(isinstance(i, int) for i in listed(v)), "token ids")
-WORDS: Check = ((list, tuple), lambda v: all(w and TOKENS[1](w) for w in v), "lists of token ids, none empty")
+WORDS: Check = (
+    (list, tuple), lambda v: all(isinstance(w, list | tuple) and w and TOKENS[1](w) for w in v),
+    "lists of token ids, none empty",
+)  # fmt: skip
 STRINGS: Check = (
     (str, list, tuple), lambda v: all(isinstance(s, str) and s for s in listed(v)), "a string or strings, none empty"
 )  # fmt: skip
