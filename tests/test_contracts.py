@@ -188,5 +188,6 @@ def test_own_networks_are_checked_too() -> None:
     findings = check(Model(Bag(), cutaway.model.Origin("mine")))
     assert broken(findings) == set()
     assert {f.contract for f in findings if f.figure is None} == {
-        "nothing leaks from the future", "cached equals uncached", "also several tokens at once", "save and load are exact",
+        "nothing leaks from the future", "cached equals uncached", "also several tokens at once",
+        "save and load are exact",
     }  # fmt: skip

@@ -109,7 +109,7 @@ def positions(modules: list[nn.Module]) -> str:
 
 
 def norm(m: nn.Module) -> str:
-    return "LayerNorm" if isinstance(m, LayerNorm) else "RMSNorm" + (" (1 + weight)" if m.offset else "")  # type: ignore[operator]
+    return "LayerNorm" if isinstance(m, LayerNorm) else "RMSNorm" + (" (1 + weight)" if m.offset else "")
 
 
 def order(block: Block) -> str:

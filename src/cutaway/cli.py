@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 from tyro.conf import Positional, arg
@@ -78,7 +78,7 @@ def generate(
 ) -> None:
     """Continue a prompt, token by token on the screen."""
     loaded = open_model(model, dtype, device)
-    settings = dict(
+    settings: dict[str, Any] = dict(
         max_new_tokens=max_new_tokens, temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p,
         repetition_penalty=repetition_penalty, num_beams=num_beams, seed=seed, stop=list(stop) or None,
     )  # fmt: skip

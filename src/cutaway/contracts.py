@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from . import families, hub
 from .kernels import Softmax
 from .model import Model, Output
-from .parts import Attention, Context
+from .parts import Attention, Context, EncoderDecoder
 from .scores import OPEN, Documents
 
 # Largest difference, relative to the largest number compared, that rounding alone explains.
@@ -65,7 +65,8 @@ class Subject:
 
     def reads(self, ids: Tensor, ctx: Context) -> Float[Tensor, "B N D"]:
         """Hidden states of the half that reads a text by itself, under a context of our own."""
-        return self.model.network.encode(ids, ctx) if self.halves else self.model.network(ids, ctx)
+        network = self.model.network
+        return network.encode(ids, ctx) if isinstance(network, EncoderDecoder) else network(ids, ctx)
 
 
 def main(out: Output) -> Tensor:
@@ -216,10 +217,9 @@ def trained(s: Subject) -> float:
     with torch.enable_grad():
         out = s.call(torch.stack(s.ids(LENGTH, LENGTH, LENGTH)))
         values = [t for t in (out.logits, out.start_logits, out.end_logits, out.pooled) if t is not None]
-        loss = sum(
-            (t.float() * torch.randn(t.shape, generator=s.random).to(t.device)).sum() for t in (*values, out.hidden)
-        )
-        grads = torch.autograd.grad(loss, list(parameters.values()), allow_unused=True)
+        noise = lambda t: torch.randn(t.shape, generator=s.random).to(t.device)
+        losses = [(t.float() * noise(t)).sum() for t in (*values, out.hidden)]
+        grads = torch.autograd.grad(losses, list(parameters.values()), allow_unused=True)
     # a key's bias without rotary positions moves all scores of a row alike, so its gradient is 0 but for rounding
     idle = {f"{n}.k.bias" for n, m in s.model.network.named_modules() if isinstance(m, Attention) and m.rotary is None}
     useless = lambda name, grad: grad is None or not grad.isfinite().all() or (name not in idle and not grad.any())

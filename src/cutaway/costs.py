@@ -101,9 +101,10 @@ def runs(module: nn.Module, times: float) -> Iterator[tuple[nn.Module, float]]:
         if isinstance(module, Stack) and child is module.blocks:
             for i, block in enumerate(module.blocks):
                 yield from runs(block, times * module.order.count(i))
+        elif isinstance(module, MixtureOfExperts) and child is module.experts:
+            yield from runs(child, times * module.top / len(module.experts))
         else:
-            picked = isinstance(module, MixtureOfExperts) and child is module.experts
-            yield from runs(child, times * module.top / len(module.experts) if picked else times)
+            yield from runs(child, times)
 
 
 def products(module: nn.Module) -> int:
@@ -111,8 +112,9 @@ def products(module: nn.Module) -> int:
     if isinstance(module, nn.Linear):
         return 2 * module.weight.numel()
     if isinstance(module, Unembed):
-        weight = module.weight if module.tied[0] is None else module.tied[0].weight
-        return 2 * weight.numel()
+        (tied,) = module.tied
+        weight = module.weight if tied is None else tied.weight
+        return 0 if weight is None else 2 * weight.numel()
     return 0
 
 

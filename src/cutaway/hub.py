@@ -41,7 +41,7 @@ def outline(source: str) -> Network:
     for model_type in families.MODEL_TYPES:
         form = families.form(model_type)
         if source == model_type or source in form.sizes:
-            config = families.module(model_type).Config(**form.read({})[0] | form.sizes.get(source, {}))
+            config = families.module(model_type).Config(**{**form.read({})[0], **form.sizes.get(source, {})})
             return sketch(model_type, config)
     return describe(storage.locate(source))[0]
 

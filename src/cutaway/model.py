@@ -3,7 +3,7 @@
 import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from jaxtyping import Float, Int
@@ -13,7 +13,7 @@ from .families import form
 from .generate import generate
 from .names import Format
 from .output import Output, cross_entropy, replaced_loss, sequence_loss, shift_right
-from .parts import Cache, Context, Learned, Network
+from .parts import Cache, Context, EncoderDecoder, Learned, Network
 from .scores import OPEN, Padding
 
 if TYPE_CHECKING:
@@ -125,7 +125,7 @@ class Model(nn.Module):
             memory, memory_rule = self.encoded(input_ids, attention_mask, encoder_hidden)
             ctx = self.context(ids, mask, position_ids, cache)
             ctx.memory, ctx.memory_rule = memory, memory_rule
-            hidden = self.network.decode(ids, ctx)
+            hidden = cast(EncoderDecoder, self.network).decode(ids, ctx)
             told = self.checked(input_ids, "input_ids") if self.config.head == "sequence" else ids
             return self.answer(hidden, told, mask, labels, start_positions, end_positions, memory)
         if decoder_input_ids is not None or decoder_attention_mask is not None or encoder_hidden is not None:
@@ -139,7 +139,7 @@ class Model(nn.Module):
         """The memory [B, M, D] and the rule under which it is read."""
         if hidden is None:
             ids = self.checked(ids, "input_ids")
-            hidden = self.network.encode(ids, self.context(ids, mask, None, None))
+            hidden = cast(EncoderDecoder, self.network).encode(ids, self.context(ids, mask, None, None))
         return hidden, self.padding(mask, hidden.shape[:2], 0)
 
     def decoder_ids(
@@ -182,7 +182,7 @@ class Model(nn.Module):
         if self.limit is not None and stop > self.limit and (mask is None or int(mask.sum(-1).max()) > self.limit):
             raise ValueError(f"{stop} tokens are too long: this model has positions for {self.limit}")
         rule, placing = self.padding(mask, (ids.shape[0], stop), at), None
-        if rule is not OPEN:
+        if mask is not None and rule is not OPEN:
             placing = (mask.long().cumsum(-1) - 1).clamp(min=0)
             positions = placing[:, at:] if positions is None else positions
         return Context(rule, positions, placing, at, cache=cache)

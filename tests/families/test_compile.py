@@ -23,9 +23,8 @@ def test_one_graph_forward_and_backward(model_type: str) -> None:
     plain = network(*call(network, ids))
     assert torch.allclose(traced(*call(network, ids)), plain, atol=1e-5)
     parameters = [p for p in network.parameters() if p.requires_grad]
-    grads = [
-        torch.autograd.grad(f(*call(network, ids)).square().sum(), parameters, allow_unused=True) for f in (network, traced)
-    ]
+    losses = [f(*call(network, ids)).square().sum() for f in (network, traced)]
+    grads = [torch.autograd.grad(loss, parameters, allow_unused=True) for loss in losses]
     for a, b in zip(*grads, strict=True):
         assert (a is None) == (b is None)
         assert a is None or torch.allclose(a, b, atol=1e-3, rtol=1e-3)

@@ -65,6 +65,8 @@ def test_penalties_are_rounded_as_in_training(tmp_path: Path) -> None:
     ids = torch.randint(case.low, case.config.vocab_size, (1, 300))
     expected = reference(ids).logits
     assert (model(ids).logits - expected).abs().max() < parity.TOLERANCE
+    padded, mask = parity.padded([ids[0], torch.ones(310, dtype=torch.long)], "left", 0)
+    assert (model(padded, mask).logits[0, 10:] - expected).abs().max() < parity.TOLERANCE
     model.stack.bias, model.network.alibi = model.network.alibi, None  # the penalties as the paper has them
     assert (model(ids).logits - expected).abs().max() > 0.01
 

@@ -36,7 +36,7 @@ def gpt2() -> Model:
 row = st.lists(st.integers(3, VOCAB - 1), min_size=1, max_size=9)
 
 
-@settings(max_examples=40)
+@settings(max_examples=20)
 @given(
     st.lists(row, min_size=1, max_size=5),
     st.sampled_from([
@@ -61,7 +61,7 @@ def test_a_row_alone_is_as_among_others(llama: Model, rows: list[list[int]], how
 
 
 @given(st.lists(row, min_size=2, max_size=4), st.data())
-@settings(max_examples=25)
+@settings(max_examples=15)
 def test_padding_on_either_side_is_the_same(llama: Model, rows: list[list[int]], data: st.DataObject):
     """Each row of a tensor may be padded left and right, with anything."""
     longest = max(map(len, rows)) + 2
@@ -130,7 +130,7 @@ class TestDraws:
             "min_p": {i for i in order if share[i] >= value * share.max()},
         }[name]
         how = {"temperature": 0.8, "num_return_sequences": 2000, "max_new_tokens": 1, "seed": 0}
-        assert 1 < len(expected) < 12
+        assert 1 < len(expected) < 40
         assert set(llama.generate([[5, 6]], **how, **{name: value})[:, -1].tolist()) == expected
 
     def test_draws_have_the_models_probabilities(self, llama: Model):
@@ -179,7 +179,9 @@ class TestRefusals:
         self.refused(llama, "stop needs a tokenizer", [[5]], stop="x")
 
     def test_a_mask_that_does_not_fit(self, llama: Model):
-        self.refused(llama, r"the shape of the ids, \[B, N\], got \[1, 2\]", [[5, 6, 7]], attention_mask=torch.ones(1, 2))
+        self.refused(
+            llama, r"the shape of the ids, \[B, N\], got \[1, 2\]", [[5, 6, 7]], attention_mask=torch.ones(1, 2)
+        )
         self.refused(llama, "attention mask must have", [[5, 6], [7]], attention_mask=torch.ones(2, 2))
         model = made(vocab=259)
         model.tokenizer = cutaway.text.Tokenizer.bytes()
@@ -190,10 +192,11 @@ class TestRefusals:
 
     def test_an_unknown_keyword_before_anything_is_done(self, llama: Model):
         self.refused(llama, "did you mean num_beams", [[5]], beams=2, error=TypeError)
-        self.refused(llama, "not built: typical_p = 0.5", [[5]], temperature=1) if self.advise(llama) else None
 
-    def advise(self, llama: Model) -> bool:
-        return False
+    def test_a_checkpoint_that_asks_for_what_is_not_built(self):
+        model = made()
+        model.origin.generation = {"typical_p": 0.5}
+        self.refused(model, "not built: typical_p = 0.5", [[5]], temperature=1)
 
     def test_weights_that_are_not_numbers(self):
         model = made()
@@ -203,6 +206,7 @@ class TestRefusals:
 
     def test_an_encoder_decoder_that_cannot_begin(self):
         model = made("t5")
+        model.origin.kept = {}
         self.refused(model, "names no decoder_start_token_id", [[5]])
         model.origin.kept = {"decoder_start_token_id": 0}
         self.refused(model, "row 1 of the source is empty", [[5], []])

@@ -95,7 +95,9 @@ def test_what_cannot_be_is_refused(asked, message):
         read(asked, {}, {})
 
 
-@pytest.mark.parametrize("asked", [{"top_p": 1}, {"min_p": 0}, {"seed": 3}, {"temperature": 1, "num_return_sequences": 9}])
+@pytest.mark.parametrize(
+    "asked", [{"top_p": 1}, {"min_p": 0}, {"seed": 3}, {"temperature": 1, "num_return_sequences": 9}]
+)
 def test_what_changes_nothing_or_can_be_is_accepted(asked):
     assert read(asked, {}, {})
 

@@ -145,7 +145,8 @@ def test_flags_are_used_where_they_can_say_it(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr("cutaway.kernels.softmax.F.scaled_dot_product_attention", spy)
     q, k, v = inputs()
     for rule, at, queries in (
-        (CAUSAL, 0, N), (CAUSAL, N - 1, 1), (window(4), N - 1, 1), (window(N), N - 1, 1), (window(N), 0, N), (FULL, 0, N),
+        (CAUSAL, 0, N), (CAUSAL, N - 1, 1), (window(4), N - 1, 1),
+        (window(N), N - 1, 1), (window(N), 0, N), (FULL, 0, N),
     ):  # fmt: skip
         sdpa(q[:, :, at : at + queries], k, v, Rule(rule), 0.25, at)
     assert told == [

@@ -34,7 +34,7 @@ def rows_of(ids: Any, device: torch.device, name: str, mask: Tensor | None = Non
     return [row[keep] for row, keep in zip(rows, mask.bool().to(device), strict=True)]
 
 
-def row_of(row: Tensor | Sequence[int], name: str) -> Row:
+def row_of(row: Any, name: str) -> Row:
     """One row of ids. Raises TypeError for anything else."""
     if isinstance(row, str) or (not isinstance(row, Tensor) and not all(isinstance(i, int) for i in row)):
         raise TypeError(f"{name} must be all text or all ids, but has a row {row!r:.60}")

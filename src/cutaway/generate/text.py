@@ -59,11 +59,11 @@ def saying(tokenizer: "Tokenizer", stops: Sequence[str], start: int, ids: Ids) -
     """Which rows have just come to say one of these strings, after their first ``start`` ids."""
     reach = max(len(stop.encode()) for stop in stops)  # a token is a byte at least
     first = max(start, ids.shape[1] - reach)
-    said = [text_after(tokenizer, row, first) for row in ids.tolist()]
+    said = [text_after(tokenizer, row[:first], row[first:]) for row in ids.tolist()]
     return torch.tensor([any(stop in text for stop in stops) for text in said], device=ids.device)
 
 
-def text_after(tokenizer: "Tokenizer", row: Sequence[int], first: int) -> str:
-    """The text of a row from its id number ``first`` on."""
-    before = [index for index in row[max(0, first - CONTEXT) : first] if index != NOTHING]
-    return tokenizer.decode([*before, *row[first:]])[len(tokenizer.decode(before)) :]
+def text_after(tokenizer: "Tokenizer", before: Sequence[int], row: Sequence[int]) -> str:
+    """The text of the ids ``row``, which come after others."""
+    known, new = ([i for i in part if i != NOTHING] for part in (before[-CONTEXT:], row))
+    return tokenizer.decode([*known, *new])[len(tokenizer.decode(known)) :]

@@ -5,6 +5,7 @@ may see nothing gets 0 and finite gradients."""
 
 from collections.abc import Callable
 from functools import cache
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -123,7 +124,7 @@ def flex(
     mask_mod, score_mod = mods(rule, at, start)
     sizes = (q.shape[0], q.shape[1], q.shape[2], k.shape[2])
     block = None if mask_mod is None else create_block_mask(mask_mod, *sizes, device=q.device)
-    run = flex_attention if q.device.type == "cpu" else compiled_flex()
+    run: Any = flex_attention if q.device.type == "cpu" else compiled_flex()
     return run(q, k, v, score_mod, block, scale, enable_gqa=q.shape[1] != k.shape[1])
 
 

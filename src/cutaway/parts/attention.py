@@ -51,7 +51,8 @@ class Attention(nn.Module):
         self.k = nn.Linear(width, kv_heads * dim, "k" in bias)
         self.v = nn.Linear(width, kv_heads * dim, "v" in bias)
         self.o = nn.Linear(heads * dim, width, "o" in bias)
-        self.q_norm, self.k_norm = (norm(dim), norm(dim)) if norm else (None, None)
+        self.q_norm = norm(dim) if norm else None
+        self.k_norm = norm(dim) if norm else None
         self.rotary, self.relative = rotary, relative
         self.kernel = Softmax(dim**-0.5 if scale is None else scale, dropout)
 

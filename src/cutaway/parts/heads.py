@@ -38,6 +38,7 @@ class Unembed(nn.Module):
     def forward(self, x: Float[Tensor, "*B D"]) -> Float[Tensor, "*B V"]:
         (tied,) = self.tied
         weight = self.weight if tied is None else tied.weight
+        assert weight is not None  # one of the two is there
         logits = F.linear(x if self.scale == 1.0 else x * self.scale, weight, self.bias)
         return logits if self.cap is None else self.cap * torch.tanh(logits / self.cap)
 

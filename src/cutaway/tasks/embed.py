@@ -40,9 +40,8 @@ class Pooling:
         listed = folder / "modules.json"  # a list, which strict reading wants inside an object
         modules = parse(b'{"modules": ' + listed.read_bytes() + b"}", str(listed))["modules"]
         kinds = {module["type"].rsplit(".", 1)[-1]: module["path"] for module in modules}
-        if odd := kinds.keys() - {"Transformer", "Pooling", "Normalize"}:
-            asked = ", ".join(sorted(odd))
-            raise ValueError(f"{listed} asks for {asked}; Pooling and Normalize are built")
+        if odd := sorted(kinds.keys() - {"Transformer", "Pooling", "Normalize"}):
+            raise ValueError(f"{listed} asks for {', '.join(odd)}; Pooling and Normalize are built")
         told = storage.read_json(folder / kinds["Pooling"] / "config.json") if "Pooling" in kinds else {}
         asked = [k.removeprefix(PREFIX) for k, on in told.items() if k.startswith(PREFIX) and on is True]
         if odd := [mode for mode in asked if mode not in MODES]:

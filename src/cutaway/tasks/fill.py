@@ -3,8 +3,10 @@
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 
 from ..model import Model
+from ..text import Tokenizer
 
 
 @dataclass(frozen=True)
@@ -36,12 +38,12 @@ def fill(model: Model, text: str, top: int = 5) -> list[list[Guess]]:
         raise ValueError(f"the text holds no mask: write {mask} where a word is to be guessed")
     chances = model(ids[None].to(model.device)).logits[0].float().softmax(-1).cpu()
     best = {slot: zip(*map(list, chances[slot].topk(top)), strict=True) for slot in masks}
-    return [[guess(model, ids, slot, token, p) for p, token in best[slot]] for slot in masks]
+    return [[guess(tokenizer, ids, slot, token, p) for p, token in best[slot]] for slot in masks]
 
 
-def guess(model: Model, ids: torch.Tensor, slot: int, token: torch.Tensor, probability: torch.Tensor) -> Guess:
+def guess(tokenizer: Tokenizer, ids: Tensor, slot: int, token: Tensor, probability: Tensor) -> Guess:
     """The candidate ``token`` put into ``slot``."""
     filled = ids.clone()
     filled[slot] = token
-    word = model.tokenizer.decode([int(token)], skip_special=False).strip()
-    return Guess(word, int(token), float(probability), model.tokenizer.decode(filled.tolist()))
+    word = tokenizer.decode([int(token)], skip_special=False).strip()
+    return Guess(word, int(token), float(probability), tokenizer.decode(filled.tolist()))
