@@ -113,7 +113,7 @@ def norm(m: nn.Module) -> str:
 
 
 def order(block: Block) -> str:
-    names = [name for name, _ in block.named_children()]
+    names = [name for name, step in block.named_children() if not isinstance(step, LayerNorm | RMSNorm)]
     return (" beside " if isinstance(block, ParallelBlock) else ", then ").join(names)
 
 

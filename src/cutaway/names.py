@@ -144,7 +144,7 @@ def some(names: Sequence[str], most: int = 5) -> str:
 KEPT = frozenset(
     """
     _name_or_path _num_labels architectures auto_map bad_words_ids begin_suppress_tokens bos_token_id
-    chunk_size_feed_forward cls_token_id decoder_bos_token_id decoder_start_token_id diversity_penalty do_sample
+    chunk_size_feed_forward cls_token_id custom_pipelines decoder_bos_token_id decoder_start_token_id diversity_penalty do_sample
     dtype early_stopping encoder_no_repeat_ngram_size eos_token_id exponential_decay_length_penalty
     finetuning_task forced_bos_token_id forced_eos_token_id gradient_checkpointing id2label is_encoder_decoder
     label2id length_penalty mask_token_id max_length min_length model_type name_or_path no_repeat_ngram_size

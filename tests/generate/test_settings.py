@@ -31,20 +31,21 @@ def test_lengths_of_the_call_replace_those_of_the_checkpoint():
     assert (s.max_new_tokens, s.max_length, s.min_new_tokens, s.min_length) == (None, 9, None, 3)
 
 
-class TestDrawing:
-    advice = {"do_sample": True, "temperature": 0.6, "top_k": 40, "top_p": 0.9, "num_beams": 3}
+ADVICE = {"do_sample": True, "temperature": 0.6, "top_k": 40, "top_p": 0.9, "num_beams": 3}
 
+
+class TestDrawing:
     def test_a_checkpoint_that_samples_does_not_make_a_plain_call_sample(self):
-        s = read({}, self.advice, {})
+        s = read({}, ADVICE, {})
         assert (s.temperature, s.top_k, s.top_p, s.num_beams) == (0, None, None, 3)
 
     def test_do_sample_takes_what_the_checkpoint_advises(self):
-        s = read({"do_sample": True}, self.advice, {})
+        s = read({"do_sample": True}, ADVICE, {})
         assert (s.temperature, s.top_k, s.top_p, s.num_beams) == (0.6, 40, 0.9, 1)
         assert read({"do_sample": True}, {}, {}).temperature == 1
 
     def test_a_temperature_draws_with_the_advised_shape_unless_the_call_has_its_own(self):
-        s = read({"temperature": 1.5, "top_p": 0.5}, self.advice, {})
+        s = read({"temperature": 1.5, "top_p": 0.5}, ADVICE, {})
         assert (s.temperature, s.top_k, s.top_p) == (1.5, 40, 0.5)
 
     def test_their_zero_is_no_limit(self):

@@ -23,7 +23,10 @@ SEQ2SEQ = {
 }  # fmt: skip
 DECODERS = {
     "bloom": ("BloomForCausalLM", T.BloomConfig(**SPECIAL, hidden_size=32, n_layer=3, n_head=4)),
-    "falcon": ("FalconForCausalLM", T.FalconConfig(**SPECIAL, hidden_size=32, num_hidden_layers=3, num_attention_heads=4)),
+    "falcon": (
+        "FalconForCausalLM",
+        T.FalconConfig(**SPECIAL, hidden_size=32, num_hidden_layers=3, num_attention_heads=4),
+    ),
     "gemma2": ("Gemma2ForCausalLM", T.Gemma2Config(**LLAMA, head_dim=8, sliding_window=6, query_pre_attn_scalar=8)),
     "gpt2": ("GPT2LMHeadModel", T.GPT2Config(**SPECIAL, n_embd=32, n_layer=3, n_head=4, n_positions=64)),
     "gpt_neo": (
