@@ -26,6 +26,8 @@ if sys.version_info < (3, 11):
         "Run it with a newer one, for example: python3.12 run.py"
     )
 
+import tomllib
+
 if sys.platform != "win32":
     import fcntl
 
@@ -38,25 +40,36 @@ STAMP = VENV / "set-up.json"
 NO_TESTS = 5  # pytest's exit code when nothing was selected
 
 
+def place() -> dict[str, str]:
+    return {"python": sysconfig.get_python_version(), "root": str(ROOT)}
+
+
 def wanted() -> dict[str, str]:
     """What the environment must have been made from to be used as it is."""
-    sources = (ROOT / name for name in ("pyproject.toml", "constraints.txt"))
-    digest = hashlib.sha256(b"".join(source.read_bytes() for source in sources)).hexdigest()
-    return {"sources": digest, "python": sysconfig.get_python_version(), "root": str(ROOT)}
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    project.pop("tool", None)  # settings of linters and the like install nothing
+    sources = json.dumps(project) + (ROOT / "constraints.txt").read_text(encoding="utf-8")
+    return {**place(), "sources": hashlib.sha256(sources.encode()).hexdigest()}
 
 
 def installed() -> list[str]:
     return sorted(path.name for path in PACKAGES.glob("*.dist-info"))
 
 
-def ready(extra: str) -> bool:
-    """Did a set-up with this extra end here, and is all that it installed still in place?"""
+def stamp() -> dict[str, Any] | None:
+    """What the last set-up noted at its end, if it ran here and all that it installed is still in place."""
     try:
-        stamp = json.loads(STAMP.read_text())
-        same = stamp["made from"] == wanted() and stamp["extra"] in (extra, "test")
-        return same and PYTHON.exists() and set(stamp["installed"]) <= set(installed())
+        noted: dict[str, Any] = json.loads(STAMP.read_text())
+        whole = PYTHON.exists() and set(noted["installed"]) <= set(installed())
+        return noted if whole and noted["made from"].items() >= place().items() else None
     except (OSError, ValueError, KeyError):
-        return False
+        return None
+
+
+def ready(extra: str) -> bool:
+    """Can the environment be used as it is?"""
+    noted = stamp()
+    return noted is not None and noted["made from"] == wanted() and noted["extra"] in (extra, "test")
 
 
 @contextlib.contextmanager
@@ -84,11 +97,10 @@ def set_up(extra: str) -> None:
         if ready(extra):
             return
         print(f"Setting up {VENV} (once, some minutes; 1 GB, 5 with a CUDA build of torch) ...", flush=True)
-        if not ready(""):
-            STAMP.unlink(missing_ok=True)
-            if call(sys.executable, "-m", "venv", "--clear", VENV, pass_fds=lock):
-                sys.exit("Set-up stopped: Python could not make the virtual environment (see above).")
+        whole = stamp() is not None
         STAMP.unlink(missing_ok=True)
+        if not whole and call(sys.executable, "-m", "venv", "--clear", VENV, pass_fds=lock):
+            sys.exit("Set-up stopped: Python could not make the virtual environment (see above).")
         project = f".[{extra}]" if extra else "."
         pip = (PYTHON, "-m", "pip", "install", "--constraint", "constraints.txt", "--editable", project)
         if call(*pip, cwd=ROOT, pass_fds=lock):
@@ -98,9 +110,8 @@ def set_up(extra: str) -> None:
                 f"Python 3.11 to 3.14 will do; this is {sysconfig.get_python_version()}. "
                 "Then run the same command again."
             )
-        stamp = {"made from": wanted(), "extra": extra, "installed": installed()}
         draft = STAMP.with_suffix(".tmp")
-        draft.write_text(json.dumps(stamp, indent=1))
+        draft.write_text(json.dumps({"made from": wanted(), "extra": extra, "installed": installed()}, indent=1))
         draft.replace(STAMP)
 
 
@@ -148,5 +159,5 @@ if __name__ == "__main__":
         sys.exit(main(sys.argv[1:]))
     except KeyboardInterrupt:
         sys.exit(130)
-    except OSError as error:
+    except (OSError, ValueError) as error:
         sys.exit(f"run.py: {error}")

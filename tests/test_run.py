@@ -54,23 +54,38 @@ def test_the_tests_need_their_extra(script):
         lambda script: script.STAMP.unlink(),
         lambda script: script.STAMP.write_text('{"made from": '),
         lambda script: script.STAMP.write_text("{}"),
-        lambda script: (script.ROOT / "pyproject.toml").write_text(""),
-        lambda script: (script.ROOT / "constraints.txt").write_text("torch==2.12.0\n"),
         lambda script: (script.PACKAGES / "torch-2.13.0.dist-info").rmdir(),
         lambda script: (script.PYTHON.unlink(), script.PYTHON.symlink_to("/no/such/python")),
         lambda script: shutil.rmtree(script.VENV),
     ],
-    ids=["no-stamp", "half-stamp", "empty-stamp", "project", "versions", "package", "python", "nothing"],
+    ids=["no-stamp", "half-stamp", "empty-stamp", "package", "python", "nothing"],
 )
-def test_anything_else_is_set_up_again(script, harm):
+def test_what_is_not_whole_is_made_again(script, harm):
     harm(script)
     assert not script.ready("")
+    assert script.stamp() is None
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "new"), [("pyproject.toml", "rich>=14", "rich>=15"), ("constraints.txt", "rich==", "rich<")]
+)
+def test_other_requirements_are_installed_in_place(script, name, old, new):
+    text = (script.ROOT / name).read_text()
+    assert old in text
+    (script.ROOT / name).write_text(text.replace(old, new))
+    assert not script.ready("")
+    assert script.stamp() is not None
+
+
+def test_settings_of_tools_install_nothing(script):
+    project = script.ROOT / "pyproject.toml"
+    project.write_text(project.read_text() + "\n[tool.nothing]\nx = 1\n")
+    assert script.ready("")
 
 
 def test_a_moved_repository_is_set_up_again(script, tmp_path):
     script.ROOT = tmp_path / "moved"
-    shutil.copytree(tmp_path, script.ROOT, ignore=shutil.ignore_patterns("moved"), symlinks=True)
-    assert not script.ready("")
+    assert script.stamp() is None
 
 
 def test_an_old_python_can_read_why_it_is_refused():

@@ -77,10 +77,10 @@ def test_padding_on_either_side_is_the_same(llama: Model, rows: list[list[int]],
 def test_a_row_ends_where_its_positions_end_not_where_anothers_do(gpt2: Model):
     long, short = list(range(5, 18)), [5, 6]
     together = gpt2.generate([long, short], max_new_tokens=20)
-    assert together.shape == (2, 13 + 14)
-    assert together[0, 16:].tolist() == [0] * 11
+    assert together.shape == (2, 13 + 15)
+    assert together[0, 17:].tolist() == [0] * 11
     assert torch.equal(together[1, 11:], gpt2.generate([short], max_new_tokens=20)[0])
-    assert gpt2.generate([long], max_new_tokens=20).shape == (1, 16)
+    assert gpt2.generate([long], max_new_tokens=20).shape == (1, 17)
 
 
 @pytest.mark.parametrize("ids", [[5, 6, 7], [[5, 6, 7]], torch.tensor([5, 6, 7]), [torch.tensor([5, 6, 7])]])
@@ -159,9 +159,9 @@ class TestRefusals:
         self.refused(llama, "holds no row", torch.empty(0, 4, dtype=torch.long))
 
     def test_a_prompt_that_is_too_long(self, gpt2: Model):
-        self.refused(gpt2, "16 tokens is too long: there are 16 positions", [[5] * 16])
+        self.refused(gpt2, "17 tokens is too long: there are 16 positions", [[5] * 17])
         self.refused(gpt2, "max_length=4 leaves no room after 6 tokens", [[5] * 6], max_length=4)
-        assert gpt2.generate([[5] * 15], max_new_tokens=5).shape == (1, 16)
+        assert gpt2.generate([[5] * 16], max_new_tokens=5).shape == (1, 17)
 
     def test_ids_that_the_vocabulary_does_not_have(self, llama: Model):
         self.refused(llama, f"the prompt holds id {VOCAB}, but the vocabulary has {VOCAB}", [[5, VOCAB]])

@@ -1,13 +1,16 @@
 """Greedy and beam search against transformers' generate, for decoders and encoder-decoders."""
 
+import json
 from itertools import chain, product
 from typing import Any
 
 import pytest
 import torch
+import transformers
 from generate import tiny
 from generate.tiny import BOS, DECODERS, ENCODER_DECODERS, EOS, PAD, Pair, new_tokens, rows
 
+import cutaway
 from cutaway.generate import job, settings
 
 PLAIN: dict[str, Any] = {"max_new_tokens": 12, "do_sample": False, "num_beams": 1}
@@ -100,15 +103,9 @@ def test_beam_search(some: Pair, how: dict[str, Any]):
         )  # fmt: skip
         mine = ours[i * how["num_beams"] : (i + 1) * how["num_beams"]]
         start, alone = some.begins(prompts[0]), some.begins(prompt)
-        expected = [until(row[alone:], ends) for row in theirs.sequences.tolist()]
-        assert [until(row[start:], ends) for row in mine] == expected
+        expected = [new_tokens(row, alone, ends) for row in theirs.sequences.tolist()]
+        assert [new_tokens(row, start, ends) for row in mine] == expected
         torch.testing.assert_close(scores[i], theirs.sequences_scores, atol=1e-5, rtol=1e-5)
-
-
-def until(row: list[int], ends: list[int]) -> list[int]:
-    """A row up to its first end token."""
-    stop = next((i for i, token in enumerate(row) if token in ends), len(row))
-    return row[: stop + 1]
 
 
 PROCESSORS: list[dict[str, Any]] = [
@@ -153,9 +150,8 @@ def test_processors(some: Pair, common: list[int], how: dict[str, Any]):
     how = {k: words[v] if isinstance(v, str) else v for k, v in how.items()}
     ends = how.get("eos_token_id", [EOS])
     how |= {"max_new_tokens": 7, "num_beams": 3 if some.ours.kind == "encoder-decoder" else 1, "do_sample": False}
-    expected = [until(row, ends) for row in some.generate(prompts, **how)]
-    start = some.begins(prompts[0])
-    assert [until(row[start:], ends) for row in some.ours.generate(prompts, **how).tolist()] == expected
+    got = some.ours.generate(prompts, **how).tolist()
+    assert [new_tokens(row, some.begins(prompts[0]), ends) for row in got] == some.generate(prompts, **how)
 
 
 def test_decoder_input_ids(some: Pair):
@@ -184,27 +180,17 @@ def test_the_checkpoint_is_asked(tmp_path):
         "repetition_penalty": 1.2, "forced_eos_token_id": 8,
     }  # fmt: skip
     both = tiny.pair("t5", tmp_path, **said)
-    prompts = rows(6, 4)
-    expected = both.generate(prompts)
-    got = both.ours.generate(prompts).tolist()
-    assert [until(row[1:], said["eos_token_id"]) for row in got] == [
-        until(row, said["eos_token_id"]) for row in expected
-    ]
-    expected = both.generate(prompts, num_beams=1, max_new_tokens=5, early_stopping=None, length_penalty=None)
-    got = both.ours.generate(prompts, num_beams=1, max_new_tokens=5).tolist()
-    assert [until(row[1:], said["eos_token_id"]) for row in got] == [
-        until(row, said["eos_token_id"]) for row in expected
-    ]
+    prompts, ends = rows(6, 4), said["eos_token_id"]
+    for theirs, ours in (
+        ({"eos_token_id": ends}, {}),
+        ({"eos_token_id": ends, "num_beams": 1, "max_new_tokens": 5}, {"num_beams": 1, "max_new_tokens": 5}),
+    ):
+        got = both.ours.generate(prompts, **ours).tolist()
+        assert [new_tokens(row, 1, ends) for row in got] == both.generate(prompts, **theirs)
 
 
 def test_an_old_checkpoint_says_it_in_its_config(tmp_path):
     """Without a generation_config.json, the keys of config.json count."""
-    import json
-
-    import transformers
-
-    import cutaway
-
     tiny.pair("bart", tmp_path)
     (tmp_path / "generation_config.json").unlink()
     path = tmp_path / "config.json"

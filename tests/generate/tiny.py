@@ -1,5 +1,6 @@
 """Tiny random models of transformers and ours of the same weights, and what both generate."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -71,11 +72,11 @@ class Pair:
 
     def generate(self, rows: list[Tensor], **settings: Any) -> list[list[int]]:
         """What theirs makes of each row alone: new tokens only, of all sequences that are returned."""
-        found = []
+        ends, found = settings.get("eos_token_id", [EOS]), []
         for row in rows:
             mask = torch.ones_like(row)[None]
             ids = self.theirs.generate(row[None], attention_mask=mask, **settings)
-            found += [new_tokens(out, self.begins(row)) for out in ids.tolist()]
+            found += [new_tokens(out, self.begins(row), ends) for out in ids.tolist()]
         return found
 
     def begins(self, row: Tensor) -> int:
@@ -83,10 +84,10 @@ class Pair:
         return 1 if self.theirs.config.is_encoder_decoder else len(row)
 
 
-def new_tokens(row: list[int], start: int, end: int = EOS) -> list[int]:
-    """A row from ``start`` to its end token."""
+def new_tokens(row: list[int], start: int, ends: Collection[int] = (EOS,)) -> list[int]:
+    """A row from ``start`` to its first end token."""
     new = row[start:]
-    return new[: new.index(end) + 1] if end in new else new
+    return new[: next((i for i, token in enumerate(new, 1) if token in ends), len(new))]
 
 
 def pair(name: str, folder: Path, std: float = 0.35, **generation: Any) -> Pair:

@@ -54,6 +54,7 @@ ODD = [
     "<extra_id_0> <unk_2> <mask_1>",
     "``q'' 1,000",
     "\n\nA\n",
+    "aaaaaaa ------- --- aaaa-----",
 ]
 
 
@@ -147,7 +148,9 @@ def piece_file(name: str, algorithm: str = "unigram", **options: Any) -> Callabl
     return lambda folder: spm(folder / name, algorithm, 600 if algorithm == "bpe" else 300, **options)
 
 
-RAW = dict(byte_fallback=True, normalization_rule_name="identity", remove_extra_whitespaces=False)
+# Runs can be joined in several ways.
+RUNS = ["--- -- ---- ----- aaa aa aaaa aaaaa"] * 30
+RAW = dict(extra=RUNS, byte_fallback=True, normalization_rule_name="identity", remove_extra_whitespaces=False)
 NO_BEGIN = dict(pad_id=0, eos_id=1, unk_id=2, bos_id=-1)
 FAIRSEQ = ("<s>", "<pad>", "</s>", "<unk>", "<mask>")
 BERT = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")

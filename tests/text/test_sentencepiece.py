@@ -7,7 +7,8 @@ import sentencepiece as reference
 from hypothesis import given
 from hypothesis import strategies as st
 from sentencepiece import sentencepiece_model_pb2
-from text.samples import spm, texts
+from text.samples import RUNS, spm, texts
+from transformers.tokenization_utils_base import generate_merges
 
 from cutaway.text import sentencepiece
 from cutaway.text.segmenter import Segmenter
@@ -61,6 +62,14 @@ def test_segments_alike(file: Path):
         assert [piece for piece, _ in found] == theirs.encode(text, out_type=str), text
         assert ours.text([piece for piece, _ in found]) == theirs.decode(theirs.encode(text, out_type=str)), text
         assert all(0 <= start < end <= len(text) for _, (start, end) in found)
+
+
+def test_merges_are_those_of_transformers(tmp_path: Path):
+    spm(tmp_path / "m.model", "bpe", 500, extra=RUNS)
+    model = sentencepiece.read((tmp_path / "m.model").read_bytes(), "m.model")
+    theirs = generate_merges({piece.text: i for i, piece in enumerate(model.pieces)})
+    assert len(theirs) > 300
+    assert model.merges() == theirs
 
 
 @pytest.mark.parametrize("algorithm", ["unigram", "bpe"])
@@ -165,6 +174,6 @@ def test_the_least_file():
 
 
 def test_broken_rules_are_noticed():
-    rules = field(3, field(2, b"\xff\xff\x00\x00abc"))
-    with pytest.raises(ValueError, match="65535 bytes"):
-        sentencepiece.Normaliser(sentencepiece.read(UNK + PIECE + field(2, b"") + rules, "m.model"))
+    for rules, complaint in ((b"\xff\xff\x00\x00abc", "say 65535 bytes of 7"), (b"\x04\0\0\0abcd\xff\0", "utf-8")):
+        with pytest.raises(ValueError, match=rf"m\.model is not a complete SentencePiece model.*{complaint}"):
+            sentencepiece.read(UNK + PIECE + field(2, b"") + field(3, field(2, rules)), "m.model")

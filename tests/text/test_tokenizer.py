@@ -108,6 +108,9 @@ class TestAsking:
             text = "the quick brown fox jumps"
             want = theirs(text, truncation=True, max_length=6)["input_ids"]
             assert ours.encode(text, max_length=6).ids == want
+            if name == "bert":
+                want = theirs(text, "a lazy dog", truncation=True, max_length=8)["input_ids"]
+                assert ours.encode(text, "a lazy dog", max_length=8).ids == want
 
 
 class TestRefusals:
@@ -184,7 +187,19 @@ BROKEN = {
     "tokenizer.json is cut": ("bert", write("tokenizer.json", '{"version": "1.0", "mo'), r"tokenizer\.json: .*EOF"),
     "tokenizer.json is empty": ("bert", write("tokenizer.json", ""), r"tokenizer\.json: "),
     "tokenizer.json is bytes": ("bert", write("tokenizer.json", b"\xff\xfe"), r"tokenizer\.json: "),
+    "the rules in tokenizer.json are cut": (
+        "bert", write("tokenizer.json", '{"normalizer": {"type": "Precompiled", "precompiled_charsmap": "AAEC"}}'),
+        r"tokenizer\.json: the normalisation rules say 131328 bytes of 3",
+    ),
+    "the rules in tokenizer.json are none": (
+        "bert", write("tokenizer.json", '{"normalizer": {"precompiled_charsmap": "A=B"}}'), r"tokenizer\.json: ",
+    ),
     "settings are cut": ("bert", write("tokenizer_config.json", "{"), r"tokenizer_config\.json is not JSON"),
+    "settings of another form": (
+        "bert", write("tokenizer_config.json", '{"added_tokens_decoder": ["[CLS]"]}'), "not of the usual form",
+    ),
+    "a special token of another form": ("bert", write("tokenizer_config.json", '{"pad_token": 3}'), "usual form"),
+    "templates of another form": ("bert", write("tokenizer_config.json", '{"chat_template": [3]}'), "usual form"),
     "another kind": ("bert", write("config.json", '{"model_type": "x"}'), "nothing says how to read them"),
     "an added token elsewhere": (
         "bert", write("added_tokens.json", '{"[new]": 9999}'), r"added tokens say that '\[new\]' is 9999, but it is",
@@ -241,3 +256,34 @@ def test_older_settings(library: Library, tmp_path: Path):
         assert ours.encode(text).ids == theirs(text)["input_ids"]
         assert ours.decode(ours.encode(text).ids) == theirs.decode(theirs(text)["input_ids"], skip_special_tokens=True)
     assert (ours.pad_token_id, ours.mask_token_id) == (501, 502)
+
+
+@pytest.mark.parametrize("model_type", ["bloom", "falcon", "mpt"])
+def test_families_that_only_have_tokenizer_json(library: Library, model_type: str, tmp_path: Path):
+    library.both("gpt2")[0].save(tmp_path / "all")
+    (tmp_path / "tokenizer.json").write_bytes((tmp_path / "all" / "tokenizer.json").read_bytes())
+    write("config.json", json.dumps({"model_type": model_type}))(tmp_path)
+    write("tokenizer_config.json", '{"tokenizer_class": "BloomTokenizerFast", "pad_token": "<pad>"}')(tmp_path)
+    ours = Tokenizer.load(tmp_path)
+    theirs = transformers.PreTrainedTokenizerFast.from_pretrained(str(tmp_path))
+    assert ours is not None
+    assert len(ours) == len(theirs) == 501
+    for text in [*texts(5), "a<pad>b"]:
+        assert ours.encode(text).ids == theirs(text)["input_ids"]
+        assert ours.decode(ours.encode(text).ids) == theirs.decode(theirs(text)["input_ids"], skip_special_tokens=True)
+
+
+def test_tokenizer_json_says_what_it_cuts_and_pads_but_asking_decides(library: Library, tmp_path: Path):
+    """Files come with the truncation and the padding of whoever saved them."""
+    library.both("bert")[0].save(tmp_path)
+    whole = json.loads((tmp_path / "tokenizer.json").read_bytes())
+    whole["truncation"] = {"direction": "Right", "max_length": 4, "strategy": "LongestFirst", "stride": 0}
+    whole["padding"] = {
+        "strategy": {"Fixed": 32}, "direction": "Right", "pad_to_multiple_of": None, "pad_id": 0, "pad_type_id": 0,
+        "pad_token": "[PAD]",
+    }  # fmt: skip
+    (tmp_path / "tokenizer.json").write_text(json.dumps(whole))
+    ours = Tokenizer.load(tmp_path)
+    assert ours is not None
+    text = "the quick brown fox jumps"
+    assert ours.encode(text).ids == library.both("bert")[0].encode(text).ids

@@ -85,10 +85,11 @@ def test_nothing_is_run(tmp_path: Path) -> None:
     [
         ("expected a dictionary of tensors, got list", [torch.ones(1)]),
         ("expected a dictionary of tensors, got Tensor", torch.ones(1)),
-        ("expected names and plain tensors, got 'model': dict", {"model": {"a": torch.ones(1)}}),
-        ("expected names and plain tensors, got 'epoch': int", {"a": torch.ones(1), "epoch": 3}),
-        ("expected names and plain tensors, got 0: Tensor", {0: torch.ones(1)}),
-        ("expected names and plain tensors, got 'a': Tensor", {"a": torch.eye(2).to_sparse()}),
+        ("expected names and tensors, got 'model': dict", {"model": {"a": torch.ones(1)}}),
+        ("expected names and tensors, got 'epoch': int", {"a": torch.ones(1), "epoch": 3}),
+        ("expected names and tensors, got 0: Tensor", {0: torch.ones(1)}),
+        ("'a' is no plain tensor: torch.float32, torch.sparse_coo", {"a": torch.eye(2).to_sparse()}),
+        ("'a' is no plain tensor: torch.complex64", {"a": torch.ones(2, dtype=torch.complex64)}),
         ("'a' of shape (1099511627776,) needs more than the file's", {"a": torch.ones(1).expand(2**40)}),
     ],
 )

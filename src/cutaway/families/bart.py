@@ -8,8 +8,8 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from ..names import Format, Row
-from ..parts import MLP, Attention, Classifier, Context, EncoderDecoder, LayerNorm, Learned, Pooler
-from ..parts import PostNorm, PreNorm, Stack, Unembed, initialise
+from ..parts import MLP, Attention, Context, EncoderDecoder, LayerNorm, Learned, PostNorm, PreNorm, Stack, initialise
+from ..parts.heads import Classifier, Pooler, Unembed
 from ..scores import CAUSAL
 from .fairseq import IDS, Spare, layer_rows, logit_rows, published, wave_table
 from .halves import Halves, block, fixed_bias
@@ -39,7 +39,8 @@ class BART(EncoderDecoder):
     def __init__(self, c: Config):
         super().__init__(c)
         norm = lambda: LayerNorm(c.width)
-        step = lambda sublayer: {"post": PostNorm, "pre": PreNorm}[c.residual](norm(), sublayer, c.dropout)
+        residual = pick(c.residual, post=lambda: PostNorm, pre=lambda: PreNorm)
+        step = lambda sublayer: residual(norm(), sublayer, c.dropout)
         attend = lambda n, cross=False: step(Attention(c.width, n, dropout=c.attention_dropout, cross=cross))
         feed = lambda n: step(MLP(c.width, n, c.act, dropout=c.activation_dropout))
         reads = lambda n: {"attention": attend(n), "cross": attend(n, cross=True)}
@@ -76,8 +77,8 @@ class BART(EncoderDecoder):
     def initialise(self) -> None:
         c = self.config
         initialise(self, c.std)
-        for table in self.places.values() if c.sinusoidal else ():
-            table.weight.data.copy_(wave_table(c.length, c.width))
+        for place in self.places.values() if c.sinusoidal else ():
+            place.load_state_dict({"weight": wave_table(c.length, c.width)})
 
 
 def rows(c: Config) -> list[Row]:
@@ -101,8 +102,8 @@ def head_rows(c: Config) -> list[Row]:
 def form(name: str, tasks: dict[str, str], ids: dict[str, int], **is_: str | bool) -> Format:
     """A model type by what it always is."""
     told = (is_["residual"] == "pre", is_["embed_norm"] is True, is_["sinusoidal"] is True)
-    more = {"fields": {k: v for k, v in FIELDS.items() if tasks is ALL or k != "classifier_dropout"}, "defaults": ids}
-    return published(name, tasks, (rows, head_rows), (always(**is_),), told, fixed=TIED, **more)
+    fields = {k: v for k, v in FIELDS.items() if tasks is ALL or k != "classifier_dropout"}
+    return published(name, tasks, (rows, head_rows), (always(**is_),), told, fields, TIED, defaults=ids)
 
 
 TIED = {"tie_word_embeddings": True}

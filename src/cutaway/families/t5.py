@@ -7,8 +7,8 @@ from torch import Tensor, nn
 from torch.nn.init import constant_, normal_
 
 from ..names import Row
-from ..parts import MLP, Attention, Block, Context, EncoderDecoder, GatedMLP, PreNorm, RelativeBias
-from ..parts import RMSNorm, Stack, Unembed
+from ..parts import MLP, Attention, Block, Context, EncoderDecoder, GatedMLP, PreNorm, RelativeBias, RMSNorm, Stack
+from ..parts.heads import Unembed
 from ..scores import CAUSAL, FULL
 from .mesh import MT5, MT5_LOGITS, ORIGINAL, T5_LOGITS, UMT5_LOGITS, published
 
@@ -101,11 +101,7 @@ def rows(c: Config) -> list[Row]:
         Row(f"{their}.0.layer_norm.weight", f"{our}.attention.norm.weight"),
         Row("decoder.block.{i}.layer.1.EncDecAttention.{x:q|k|v|o}.weight", f"{cross}.sublayer.{{x}}.weight"),
         Row("decoder.block.{i}.layer.1.layer_norm.weight", f"{cross}.norm.weight"),
-        *(
-            Row(f"{t}.DenseReluDense.{a}.weight", f"{o}.sublayer.{b}.weight")
-            for t, o in ends
-            for a, b in feed
-        ),
+        *(Row(f"{t}.DenseReluDense.{a}.weight", f"{o}.sublayer.{b}.weight") for t, o in ends for a, b in feed),
         *(Row(f"{t}.layer_norm.weight", f"{o}.norm.weight") for t, o in ends),
         Row("{s:encoder|decoder}.final_layer_norm.weight", "{s}.norm.weight"),
     ]

@@ -11,12 +11,12 @@ from torch import Tensor, nn
 from torch.nn.init import xavier_uniform_
 
 from ..names import Row
-from ..parts import MLP, Attention, Context, EncoderDecoder, LayerNorm, Learned, PostNorm, PreNorm
-from ..parts import Sinusoidal, Stack, Unembed, initialise
+from ..parts import MLP, Attention, Context, EncoderDecoder, LayerNorm, PostNorm, PreNorm, Stack, Unembed, initialise
+from ..parts.positions import Learned, Sinusoidal
 from ..scores import CAUSAL
 from .fairseq import Spare, layer_rows, logit_rows, published, wave_table
 from .halves import Halves, block, fixed_bias
-from .keys import always
+from .keys import always, pick
 from .translators import FSMT, FSMT_VOCABULARY, M2M, MARIAN, MARIAN_VOCABULARY, PAD, SIZES, STD
 
 
@@ -45,7 +45,8 @@ class Transformer(EncoderDecoder):
     def __init__(self, c: Config):
         super().__init__(c)
         norm = lambda: LayerNorm(c.width)
-        step = lambda sublayer: {"post": PostNorm, "pre": PreNorm}[c.residual](norm(), sublayer, c.dropout)
+        residual = pick(c.residual, post=lambda: PostNorm, pre=lambda: PreNorm)
+        step = lambda sublayer: residual(norm(), sublayer, c.dropout)
         attend = lambda n, cross=False: step(Attention(c.width, n, dropout=c.attention_dropout, cross=cross))
         feed = lambda n: step(MLP(c.width, n, c.act, dropout=c.activation_dropout))
         reads = lambda n: {"attention": attend(n), "cross": attend(n, cross=True)}
@@ -81,7 +82,7 @@ class Transformer(EncoderDecoder):
             if isinstance(part, nn.Linear):
                 xavier_uniform_(part.weight)
         for place in self.places.values() if c.head in c.stored else ():
-            place.weight.data.copy_(wave_table(c.length, c.width, offset=c.offset, ends=c.ends))
+            place.load_state_dict({"weight": wave_table(c.length, c.width, offset=c.offset, ends=c.ends)})
 
 
 def rows(c: Config, shared: str = "shared.weight") -> list[Row]:

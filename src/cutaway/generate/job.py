@@ -121,11 +121,11 @@ def room_for(model: "Model", length: int, s: Settings) -> int:
         room = s.max_length - length
         if room < 1:
             raise ValueError(f"max_length={s.max_length} leaves no room after {length} tokens: give max_new_tokens")
-    if model.limit is not None and length >= model.limit:
-        raise ValueError(
-            f"a prompt of {length} tokens is too long: there are {model.limit} positions, new tokens included"
-        )
-    return room if model.limit is None else min(room, model.limit - length)
+    if model.limit is None:
+        return room
+    if length > model.limit:
+        raise ValueError(f"a prompt of {length} tokens is too long: there are {model.limit} positions")
+    return min(room, model.limit + 1 - length)  # the last token is not read again
 
 
 def ending(model: "Model", prompt: Ids, ends: Sequence[int], stops: Sequence[str]) -> Ended:

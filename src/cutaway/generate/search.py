@@ -66,7 +66,6 @@ def beam_search(
     among the best n if it ended now; "never" when it would not at any length."""
     batch, most, device = len(prompt) // beams, int(room.max()), prompt.device
     own = room[::beams, None]
-    wide = max(2, 1 + ends) * beams  # so that n of them go on, whatever ends
     first = torch.arange(batch, device=device)[:, None] * beams  # the row of each prompt's first beam
     running = prompt.unflatten(0, (batch, beams))
     score = torch.full((batch, beams), NEVER, device=device)
@@ -74,6 +73,7 @@ def beam_search(
     best, best_score = F.pad(running, (0, most), value=NOTHING), torch.full_like(score, NEVER)
     full, hope = torch.zeros_like(score, dtype=torch.bool), torch.ones_like(first, dtype=torch.bool)
     logits = step(prompt, None)
+    wide = min(max(2, 1 + ends), logits.shape[1]) * beams  # so that n of them go on, whatever ends
     for length in range(1, most + 1):
         gain = process(logits.log_softmax(-1), running.flatten(0, 1)).unflatten(0, (batch, beams))
         total, at = (score[..., None] + gain).flatten(1).topk(wide)

@@ -24,9 +24,9 @@ class Sinusoidal(nn.Module):
 
     def forward(self, positions: Int[Tensor, "*B N"]) -> Float[Tensor, "*B N D"]:
         half = self.width // 2 if self.ends else (self.width + 1) // 2
-        steps = torch.arange(half, device=positions.device, dtype=torch.float64)
-        wave = torch.exp(steps * (-math.log(10_000.0) / (max(half - 1, 1) if self.ends else self.width / 2)))
-        angle = (positions + self.offset)[..., None] * wave
+        last = max(half - 1, 1) if self.ends else self.width / 2
+        steps = torch.arange(half, device=positions.device, dtype=torch.float64) / last
+        angle = (positions + self.offset)[..., None] * 10_000.0**-steps
         pair = torch.stack([angle.sin(), angle.cos()], -1 if self.interleaved else -2).flatten(-2).float()
         return nn.functional.pad(pair, (0, self.width - pair.shape[-1]))  # an odd width ends with a sine, or with 0
 
@@ -78,13 +78,9 @@ class RelativeBias(nn.Module):
 
     def bucket(self, distance: Tensor) -> Tensor:
         """``distance = k - q`` of any shape -> its bucket."""
-        n, base = self.buckets, torch.zeros_like(distance)
-        if self.bidirectional:
-            n //= 2
-            base, distance = n * (distance > 0), distance.abs()
-        else:
-            distance = (-distance).clamp(min=0)
-        near = n // 2
+        n = self.buckets // 2 if self.bidirectional else self.buckets  # half of them for keys ahead
+        base = n * (distance > 0) if self.bidirectional else 0
+        distance, near = distance.abs() if self.bidirectional else (-distance).clamp(min=0), n // 2
         ratio = torch.log(distance.float().clamp(min=1) / near) / math.log(self.max_distance / near)
         far = near + (ratio * (n - near)).long()
         return base + torch.where(distance < near, distance, far.clamp(max=n - 1))

@@ -1,5 +1,6 @@
 """From the files of a folder to a working tokenizer."""
 
+import base64
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -14,9 +15,10 @@ from .folder import NAMES, VOCABULARIES, Folder, content
 from .pieces import Pieces, Vocabulary
 from .recipes import FSMT, M2M, M2M100, M2M_SPECIAL, MARIAN, MODEL_TYPES, PLAIN, RECIPES, SAME
 from .segmenter import Segmenter
-from .sentencepiece import CONTROL, USER_DEFINED
+from .sentencepiece import CONTROL, USER_DEFINED, rules
 from .special import add_tokens, extra_tokens, named_tokens, processor
 
+RULES = re.compile(rb'"precompiled_charsmap"\s*:\s*"([^"]*)"')
 LANGUAGE = re.compile(r"[a-z]{2,3}_[A-Z][A-Za-z]{1,3}")
 MOSES = (
     "FSMT cuts words as the Moses scripts do, with a list of abbreviations for each language, which is not done "
@@ -78,7 +80,7 @@ def kind_of(folder: Folder) -> str:
 
 def from_json(folder: Folder, kind: str) -> Parts:
     """The pipeline that tokenizer.json describes, with the special tokens that the settings name."""
-    pipeline = folder.pipeline(lambda: tokenizers.Tokenizer.from_buffer(folder["tokenizer.json"]), "tokenizer.json")
+    pipeline = folder.pipeline(lambda: read_json(folder["tokenizer.json"]), "tokenizer.json")
     pipeline.no_truncation()
     pipeline.no_padding()
     recipe = RECIPES.get(kind, PLAIN)
@@ -90,6 +92,13 @@ def from_json(folder: Folder, kind: str) -> Parts:
     marks = PLAIN if recipe.language or recipe.single is None else recipe
     around = pipeline.post_processor or processor(marks, pipeline, special, {})
     return engine_parts(folder, kind, pipeline, special, around)
+
+
+def read_json(blob: bytes) -> tokenizers.Tokenizer:
+    """A pipeline from its JSON; normalisation rules are looked at first, since broken ones crash the library."""
+    for found in RULES.finditer(blob):
+        rules(base64.b64decode(found[1].replace(b"\\/", b"/"), validate=True))
+    return tokenizers.Tokenizer.from_buffer(blob)
 
 
 def override(pipeline: tokenizers.Tokenizer, settings: Mapping[str, Any]) -> None:

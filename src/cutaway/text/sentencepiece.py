@@ -84,6 +84,8 @@ def _checked(model: Model) -> Model:
         raise ValueError(f"its unknown piece is number {model.unk_id} of {len(model.pieces)}")
     if model.algorithm not in (UNIGRAM, BPE):
         raise ValueError(f"it is neither unigram nor BPE, but of model_type {model.algorithm}")
+    if model.charsmap:
+        rules(model.charsmap)
     return model
 
 
@@ -185,14 +187,7 @@ class Normaliser:
     def __init__(self, model: Model):
         self.model = model
         self.kept = sorted(model.of_kind(USER_DEFINED), key=len, reverse=True)
-        self.units: tuple[int, ...] = ()
-        self.texts = b""
-        if model.charsmap:
-            (size,) = struct.unpack_from("<I", model.charsmap)
-            if size % 4 or size + 4 > len(model.charsmap):
-                raise ValueError(f"the normalisation rules say {size} bytes of {len(model.charsmap)}")
-            self.units = struct.unpack_from(f"<{size // 4}I", model.charsmap, 4)
-            self.texts = model.charsmap[4 + size :]
+        self.units, self.texts = rules(model.charsmap) if model.charsmap else ((), b"")
 
     def __call__(self, text: str) -> tuple[str, list[int]]:
         """The normalised text and, for each of its characters and its end, an index into ``text``."""
@@ -248,7 +243,21 @@ class Normaliser:
         return (text[at] if best is None else best), length
 
     def _text(self, at: int) -> str:
-        return self.texts[at : self.texts.index(b"\0", at)].decode()
+        return self.texts[at:].partition(b"\0")[0].decode()
+
+
+def rules(charsmap: bytes) -> tuple[tuple[int, ...], bytes]:
+    """The trie and the replacements in compiled normalisation rules. Raises ValueError for what is none."""
+    size = int.from_bytes(charsmap[:4], "little")
+    if not size or size % 4 or size + 4 > len(charsmap):
+        raise ValueError(f"the normalisation rules say {size} bytes of {len(charsmap)}")
+    units, texts = struct.unpack_from(f"<{size // 4}I", charsmap, 4), charsmap[4 + size :]
+    texts.decode()
+    for unit in units:
+        at = unit & 0x7FFFFFFF
+        if unit >> 31 and (at >= len(texts) or texts[at] & 0xC0 == 0x80):
+            raise ValueError(f"the normalisation rules point to {at}, where no replacement begins")
+    return units, texts
 
 
 def _child(unit: int) -> int:

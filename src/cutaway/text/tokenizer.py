@@ -46,10 +46,14 @@ class Tokenizer:
         Reads tokenizer.json, or the older files of the family that tokenizer_config.json or config.json names.
         Raises ValueError naming the file that is broken, missing, or of a kind that is not read."""
         found = Folder(Path(folder))
-        parts = assemble(found)
+        try:
+            parts = assemble(found)
+            templates = found.templates()
+        except (AttributeError, KeyError, TypeError) as error:
+            raise ValueError(f"{found.path}: its tokenizer settings are not of the usual form: {error}") from error
         if parts is None:
             return None
-        made = Tokenizer(parts, found.config, found.templates(), found.files)
+        made = Tokenizer(parts, found.config, templates, found.files)
         if not parts.languages:
             return made
         usual = RECIPES[parts.kind].language if parts.kind in RECIPES else "en"

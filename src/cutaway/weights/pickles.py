@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .safetensors import Stored
+from .safetensors import WORDS, Stored
 
 
 def read_pickle(path: Path) -> dict[str, Stored]:
@@ -46,14 +46,12 @@ def _refuse_compressed(path: Path) -> None:
 
 
 def _stored(name: Any, tensor: Any, size: int, path: Path) -> Stored:
-    plain = isinstance(tensor, Tensor) and tensor.layout == torch.strided and not tensor.is_quantized
-    if not isinstance(name, str) or not plain:
-        raise ValueError(
-            f"{path}: expected names and plain tensors, got {name!r:.80}: {type(tensor).__name__}"
-        )
+    if not isinstance(name, str) or not isinstance(tensor, Tensor):
+        raise ValueError(f"{path}: expected names and tensors, got {name!r:.80}: {type(tensor).__name__}")
+    if tensor.layout != torch.strided or tensor.dtype not in WORDS:
+        raise ValueError(f"{path}: {name!r} is no plain tensor: {tensor.dtype}, {tensor.layout}")
     # A tensor that repeats its bytes (stride 0) can claim any size.
     if tensor.nbytes > size:
-        raise ValueError(
-            f"{path}: {name!r} of shape {tuple(tensor.shape)} needs more than the file's {size} bytes"
-        )
+        shape = tuple(tensor.shape)
+        raise ValueError(f"{path}: {name!r} of shape {shape} needs more than the file's {size} bytes")
     return Stored(tensor.dtype, tuple(tensor.shape), tensor.detach)

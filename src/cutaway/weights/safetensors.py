@@ -88,7 +88,7 @@ def _check(entry: Any, where: str) -> None:
     if not isinstance(dtype, str) or dtype not in DTYPES:
         raise ValueError(f"{where}: unknown dtype {brief(dtype)}; known are {', '.join(DTYPES)}")
     for numbers in (shape, offsets):
-        if not isinstance(numbers, list) or not all(type(n) is int and 0 <= n < 2**63 for n in numbers):
+        if not isinstance(numbers, list) or not all(type(n) is int and n >= 0 for n in numbers):
             raise ValueError(f"{where}: expected a list of natural numbers, got {brief(numbers)}")
     if len(shape) > 64:
         raise ValueError(f"{where}: {len(shape)} dimensions; torch has at most 64")
