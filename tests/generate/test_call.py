@@ -74,13 +74,15 @@ def test_padding_on_either_side_is_the_same(llama: Model, rows: list[list[int]],
     assert torch.equal(llama.generate(ids, attention_mask=mask, max_new_tokens=4), expected)
 
 
-def test_a_row_ends_where_its_positions_end_not_where_anothers_do(gpt2: Model):
-    long, short = list(range(5, 18)), [5, 6]
-    together = gpt2.generate([long, short], max_new_tokens=20)
+@pytest.mark.parametrize("beams", [1, 3])
+def test_a_row_ends_where_its_positions_end_not_where_anothers_do(gpt2: Model, beams: int):
+    """The last token needs no position: it is not read again."""
+    long, short, how = list(range(5, 18)), [5, 6], {"max_new_tokens": 20, "num_beams": beams}
+    together = gpt2.generate([long, short], **how)
     assert together.shape == (2, 13 + 15)
     assert together[0, 17:].tolist() == [0] * 11
-    assert torch.equal(together[1, 11:], gpt2.generate([short], max_new_tokens=20)[0])
-    assert gpt2.generate([long], max_new_tokens=20).shape == (1, 17)
+    assert torch.equal(together[1, 11:], gpt2.generate([short], **how)[0])
+    assert torch.equal(together[0, :17], gpt2.generate([long], **how)[0])
 
 
 @pytest.mark.parametrize("ids", [[5, 6, 7], [[5, 6, 7]], torch.tensor([5, 6, 7]), [torch.tensor([5, 6, 7])]])
@@ -169,12 +171,19 @@ class TestRefusals:
         self.refused(llama, "bad_words_ids holds id 99", [[5]], bad_words_ids=[[5, 99]])
         self.refused(llama, "forced_eos_token_id holds id 99", [[5]], forced_eos_token_id=99)
 
-    def test_what_is_neither_text_nor_ids(self, llama: Model):
-        self.refused(llama, "must be all text or all ids, but has a row 'a'", [[5], "a"], error=TypeError)
-        self.refused(llama, "must be all text or all ids", [[5, "a"]], error=TypeError)
-        with pytest.raises(TypeError, match=r"the prompt must be text, or ids .* not dict"):
-            rows_of({"ids": 1}, llama.device, "the prompt")
-        self.refused(llama, "torch.float32", torch.ones(1, 3), error=TypeError)
+    @pytest.mark.parametrize(
+        ("prompt", "message"),
+        [
+            ([[5], "a"], "the prompt must be all text or all ids, but has a row 'a'"),
+            ([[5, "a"]], r"must be all text or all ids, but has a row \[5, 'a'\]"),
+            ({"ids": 1}, r"the prompt must be text, or ids .* not dict"),
+            (torch.ones(1, 3), r"rows of integers, but a row is torch.float32 \[3\]"),
+            (torch.ones(1, 3, 2, dtype=torch.long), r"a row is torch.int64 \[3, 2\]"),
+        ],
+    )
+    def test_what_is_neither_text_nor_ids(self, prompt, message):
+        with pytest.raises(TypeError, match=message):
+            rows_of(prompt, torch.device("cpu"), "the prompt")
 
     def test_text_without_a_tokenizer(self, llama: Model):
         self.refused(llama, "a text needs a tokenizer", "Once")

@@ -45,7 +45,7 @@ def extend(
         over = over | ended(ids[:, : end + 1]) | (room <= end + 1 - start)
         if over.all():
             return
-        new = token[:, None]
+        new = token.masked_fill(over, NOTHING)[:, None]
 
 
 def beam_search(
@@ -96,7 +96,8 @@ def beam_search(
         hope = hope & (own > length) & (score[:, :1] / longest**penalty > worst).any(1, keepdim=True)
         if over.all() or not hope.any() or (early is True and full.all()):
             break
-        logits = step(running[..., -1].reshape(-1, 1), (first + source.gather(1, on)).flatten())
+        new = running[..., -1].masked_fill(own <= length, NOTHING)
+        logits = step(new.reshape(-1, 1), (first + source.gather(1, on)).flatten())
     return best, best_score
 
 

@@ -243,7 +243,8 @@ class Normaliser:
         return (text[at] if best is None else best), length
 
     def _text(self, at: int) -> str:
-        return self.texts[at:].partition(b"\0")[0].decode()
+        end = self.texts.find(b"\0", at)
+        return self.texts[at : len(self.texts) if end < 0 else end].decode()
 
 
 def rules(charsmap: bytes) -> tuple[tuple[int, ...], bytes]:
