@@ -39,7 +39,8 @@ class Subject:
     """The model under test, and the few ways the contracts call it."""
 
     def __init__(self, model: Model):
-        self.model, self.vocab = model, model.config.vocab
+        self.model, vocab = model, model.config.vocab
+        self.vocab = min(vocab, model.network.source_vocab or vocab)
         self.pad = model.origin.get("pad_token_id") or 0
         self.ends = model.origin.get("eos_token_id")
         self.halves = model.kind == "encoder-decoder"

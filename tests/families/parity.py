@@ -48,9 +48,7 @@ class Case:
         """Ragged input rows."""
         torch.manual_seed(1)
         rows = [torch.randint(self.low, self.config.vocab_size, (n,)) for n in LENGTHS]
-        return (
-            rows if self.ends is None else [torch.cat([row[:-1], torch.tensor([self.ends])]) for row in rows]
-        )
+        return rows if self.ends is None else [torch.cat([row[:-1], torch.tensor([self.ends])]) for row in rows]
 
     def targets(self, rows: list[Tensor]) -> dict[str, Tensor]:
         """Decoder input [B, 4] for an encoder-decoder that is given one."""
@@ -122,9 +120,7 @@ def export(case: Case, folder: Path) -> None:
     cutaway.save(cutaway.load(theirs), ours)
     before, after = load_file(theirs / "model.safetensors"), load_file(ours / "model.safetensors")
     assert before.keys() == after.keys(), f"only one side has {before.keys() ^ after.keys()}"
-    different = [
-        n for n in before if before[n].dtype != after[n].dtype or not torch.equal(before[n], after[n])
-    ]
+    different = [n for n in before if before[n].dtype != after[n].dtype or not torch.equal(before[n], after[n])]
     assert not different, different
     _, info = getattr(transformers, case.reference).from_pretrained(ours, output_loading_info=True)
     assert not any(info.values()), info

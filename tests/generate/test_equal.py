@@ -12,6 +12,7 @@ from generate.tiny import BOS, DECODERS, ENCODER_DECODERS, EOS, PAD, Pair, new_t
 
 import cutaway
 from cutaway.generate import job, settings
+from cutaway.parts import Attention
 
 PLAIN: dict[str, Any] = {"max_new_tokens": 12, "do_sample": False, "num_beams": 1}
 
@@ -203,3 +204,21 @@ def test_an_old_checkpoint_says_it_in_its_config(tmp_path):
     assert [new_tokens(row, 1) for row in got.tolist()] == both.generate(prompts)
     assert got.shape[1] <= 9
     assert (got[:, 1] == 7).all()
+
+
+def test_nothing_is_computed_twice(some: Pair):
+    """Sources and prompts are read once, not once per beam; a step reads one token and makes one row of logits."""
+    network, read, heads, crossing = some.ours.network, [], [], []
+    hooks = [network.head.register_forward_pre_hook(lambda _, x: heads.append(tuple(x[0].shape[:2])))]
+    for part in network.modules():
+        if isinstance(part, Attention):
+            note = crossing if part.cross else read
+            hooks.append(part.k.register_forward_pre_hook(lambda _, x, note=note: note.append(tuple(x[0].shape[:2]))))
+    some.ours.generate(rows(6, 4), num_beams=3, max_new_tokens=4, ignore_eos=True)
+    for hook in hooks:
+        hook.remove()
+    seq2seq = some.ours.kind == "encoder-decoder"
+    assert heads == [(2, 1), (6, 1), (6, 1), (6, 1)]
+    assert crossing == [(2, 6)] * (3 if seq2seq else 0)
+    begun = [(2, 6)] * 2 + [(2, 1)] * 3 if seq2seq else [(2, 6)] * 3
+    assert read == begun + [(6, 1)] * 9

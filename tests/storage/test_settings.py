@@ -52,9 +52,7 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
         read_json(tmp_path / "generation_config.json")
 
 
-VALUES = (
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text()
-)
+VALUES = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text()
 OBJECTS = st.dictionaries(st.text(), VALUES | st.lists(VALUES, max_size=3), max_size=4)
 
 

@@ -47,9 +47,7 @@ def test_what_a_killed_save_had_set_aside_is_found(tmp_path: Path) -> None:
         ("{}/gguf", FileNotFoundError, "it has no config.json; it holds model.gguf"),
     ],
 )
-def test_what_is_not_there_is_named(
-    tmp_path: Path, source: str | Path, error: type[Exception], what: str
-) -> None:
+def test_what_is_not_there_is_named(tmp_path: Path, source: str | Path, error: type[Exception], what: str) -> None:
     checkpoint(tmp_path / "ckpt")
     (tmp_path / "empty").mkdir()
     (tmp_path / "gguf").mkdir()
@@ -67,10 +65,8 @@ def test_a_folder_has_no_revisions(tmp_path: Path) -> None:
 COMMIT = "c0ffee" * 6 + "cafe"
 CODE = {"modeling_own.py": b"raise SystemExit(9)", "README.md": b"about", "original/model.pth": b"large"}
 REPOSITORIES = {
-    "owner/safe": {"config.json": b"{}", "model.safetensors": b"tensors", "pytorch_model.bin": b"pickle"}
-    | CODE,
-    "pickled": {"config.json": b"{}", "pytorch_model.bin": b"pickle", "vocab.txt": b"a", "model.onnx": b"o"}
-    | CODE,
+    "owner/safe": {"config.json": b"{}", "model.safetensors": b"tensors", "pytorch_model.bin": b"pickle"} | CODE,
+    "pickled": {"config.json": b"{}", "pytorch_model.bin": b"pickle", "vocab.txt": b"a", "model.onnx": b"o"} | CODE,
     "owner/bare": {"model.gguf": b"weights"},
 }
 REFUSED = {"owner/gated": (403, "GatedRepo"), "owner/down": (503, ""), "owner/private": (401, "RepoNotFound")}
@@ -180,12 +176,8 @@ def test_what_a_hub_refuses_is_explained(hub: dict[str, str]) -> None:
         "a--b",
     ]
     missing, private, gated, down, revision, bare, invalid = found(hub, *names)
-    assert missing.startswith(
-        "FileNotFoundError: 'owner/none' is neither a folder here nor a model on the hub"
-    )
-    assert private.startswith(
-        "FileNotFoundError: 'owner/private' is neither a folder here nor a model on the hub"
-    )
+    assert missing.startswith("FileNotFoundError: 'owner/none' is neither a folder here nor a model on the hub")
+    assert private.startswith("FileNotFoundError: 'owner/private' is neither a folder here nor a model on the hub")
     assert gated.startswith("PermissionError: 'owner/gated' is gated: accept its terms")
     assert down.startswith("ConnectionError: 'owner/down' is no folder here, no complete copy")
     assert "503" in down

@@ -66,9 +66,7 @@ def test_nothing_is_run(tmp_path: Path) -> None:
     path, made = tmp_path / "pytorch_model.bin", tmp_path / "made"
     for zipped in (True, False):
         torch.save({"a": torch.ones(1), "b": Runs(made)}, path, _use_new_zipfile_serialization=zipped)
-        with pytest.raises(
-            ValueError, match=r"pytorch_model\.bin would run posix\.mkdir when it is read"
-        ) as caught:
+        with pytest.raises(ValueError, match=r"pytorch_model\.bin would run posix\.mkdir when it is read") as caught:
             read_tensors(tmp_path)
         assert "weights_only" not in str(caught.value), "no advice to read it all the same"
         torch.save({"a": module()}, path, _use_new_zipfile_serialization=zipped)

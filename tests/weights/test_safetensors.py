@@ -87,9 +87,7 @@ def test_strided_and_shared_tensors_get_bytes_of_their_own(tmp_path: Path) -> No
         ({"__metadata__": torch.ones(1)}, "__metadata__ is no name"),
     ],
 )
-def test_what_the_format_cannot_hold_is_refused(
-    tmp_path: Path, tensors: dict[str, Tensor], what: str
-) -> None:
+def test_what_the_format_cannot_hold_is_refused(tmp_path: Path, tensors: dict[str, Tensor], what: str) -> None:
     with pytest.raises(ValueError, match=what):
         write_tensors(tmp_path, tensors)
     assert not list(tmp_path.iterdir())
@@ -120,9 +118,7 @@ LIES = {
     "header: nested too deeply": pack(b'{"a":' * 50_000),
     "can't decode byte 0xff": pack(b'{"\xff":1}'),
     "the key 'a' is given twice": pack(b'{"a":' + json.dumps(entry()).encode() + b',"a":1}', bytes(8)),
-    "the key 'dtype' is given twice": pack(
-        b'{"a":{"dtype":"F32","dtype":"F16","shape":[],"data_offsets":[0,2]}}'
-    ),
+    "the key 'dtype' is given twice": pack(b'{"a":{"dtype":"F32","dtype":"F16","shape":[],"data_offsets":[0,2]}}'),
     "__metadata__ must map names to strings": pack({"__metadata__": {"a": 1}}),
     "'a': expected dtype, shape and data_offsets, got 3": pack({"a": 3}),
     "got {'dtype': 'F32'}": pack({"a": {"dtype": "F32"}}),
@@ -139,9 +135,7 @@ LIES = {
     "shape [3] of F32 does not fill its byte range [0, 8]": pack({"a": entry(shape=[3])}, bytes(8)),
     "does not fill its byte range [8, 0]": pack({"a": entry(offsets=(8, 0))}, bytes(8)),
     "shape [1099511627776, 1099511627776] of F32": pack({"a": entry(shape=[2**40] * 2)}, bytes(8)),
-    "shape [0, 1099511627776, 1099511627776] is beyond": pack(
-        {"a": entry(shape=[0, 2**40, 2**40], offsets=(0, 0))}
-    ),
+    "shape [0, 1099511627776, 1099511627776] is beyond": pack({"a": entry(shape=[0, 2**40, 2**40], offsets=(0, 0))}),
     "'b' begins at byte 12, expected 8": pack(TWO | {"b": entry(offsets=(12, 20))}, bytes(20)),
     "'b' begins at byte 4, expected 8": pack(TWO | {"b": entry(offsets=(4, 12))}, bytes(12)),
     "'a' begins at byte 4, expected 0": pack({"a": entry(offsets=(4, 12))}, bytes(12)),

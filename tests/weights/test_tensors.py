@@ -70,9 +70,7 @@ def test_a_tensor_is_a_view_with_a_storage_of_its_own_size(tmp_path: Path) -> No
     tensors = read_tensors(tmp_path)
     first, again = tensors["layer.1.weight"], tensors["layer.1.weight"]
     assert first.data_ptr() == again.data_ptr()
-    assert first.untyped_storage().nbytes() == 400, (
-        "a copy or a pickle of it must not take the whole file along"
-    )
+    assert first.untyped_storage().nbytes() == 400, "a copy or a pickle of it must not take the whole file along"
     first.fill_(7)
     assert again[0] == 7
     assert read_tensors(tmp_path)["layer.1.weight"][0] == 1, "the file must not change"
@@ -177,9 +175,7 @@ def test_a_missing_shard_is_named_with_what_it_held(sharded: Path) -> None:
     with pytest.raises(FileNotFoundError, match=expected):
         read_tensors(sharded)
     write_json(sharded / INDEX, {"weight_map": {f"w{i}": "gone" for i in range(9)}})
-    with pytest.raises(
-        FileNotFoundError, match=r"gone is missing; .* expects it to hold w0, w1, w2 and 6 more"
-    ):
+    with pytest.raises(FileNotFoundError, match=r"gone is missing; .* expects it to hold w0, w1, w2 and 6 more"):
         read_tensors(sharded)
 
 
@@ -213,9 +209,7 @@ def test_a_damaged_shard_is_named(sharded: Path) -> None:
 )
 def test_a_shard_lies_in_the_folder(sharded: Path, shard: object) -> None:
     write_json(sharded / INDEX, {"weight_map": {"a": shard}})
-    with pytest.raises(
-        ValueError, match=rf"{INDEX}: 'a' lies in .*, which is no file name in the same folder"
-    ):
+    with pytest.raises(ValueError, match=rf"{INDEX}: 'a' lies in .*, which is no file name in the same folder"):
         read_tensors(sharded)
 
 
@@ -290,9 +284,7 @@ def test_the_peak_of_memory_is_the_weights(tmp_path: Path, pickled: bool) -> Non
     assert 0.9 < read < 1.15
 
 
-@pytest.mark.parametrize(
-    "dtype", [torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.float8_e5m2]
-)
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.float8_e5m2])
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
 def test_what_is_not_finite_is_reported(dtype: torch.dtype, value: float) -> None:
     limit = torch.finfo(dtype)

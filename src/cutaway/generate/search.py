@@ -64,8 +64,7 @@ def beam_search(
     ``prompt`` [B·n, N] holds every prompt n times, ``ends`` is how many tokens end a row; ids are NOTHING after
     the end. ``early`` says when to stop: True at n completions; False when the best running beam would not be
     among the best n if it ended now; "never" when it would not at any length."""
-    batch, most, device = len(prompt) // beams, int(room.max()), prompt.device
-    own = room[::beams, None]
+    batch, most, own, device = len(prompt) // beams, int(room.max()), room[::beams, None], prompt.device
     first = torch.arange(batch, device=device)[:, None] * beams  # the row of each prompt's first beam
     running = prompt.unflatten(0, (batch, beams))
     score = torch.full((batch, beams), NEVER, device=device)

@@ -63,9 +63,7 @@ def write_folder(folder: str | Path) -> Iterator[Path]:
             yield work / "new"
             _commit(work, folder)
     except OSError as error:
-        what = f"{error.strerror or error}" + (
-            f" ({Path(str(error.filename)).name})" if error.filename else ""
-        )
+        what = f"{error.strerror or error}" + (f" ({Path(str(error.filename)).name})" if error.filename else "")
         raise OSError(error.errno, f"{folder} was not saved and is as it was before: {what}") from error
 
 
@@ -175,6 +173,4 @@ def _refuse_to_replace(folder: Path) -> None:
             raise ValueError(f"{folder} is not replaced: its {name} {what}; choose a new folder")
     config = folder / "config.json"
     if any(folder.iterdir()) and not (config.exists() and "model_type" in read_json(config)):
-        raise ValueError(
-            f"{folder} is not replaced: it has no config.json with a model_type; choose a new folder"
-        )
+        raise ValueError(f"{folder} is not replaced: it has no config.json with a model_type; choose a new folder")

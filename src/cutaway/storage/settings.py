@@ -27,13 +27,9 @@ def parse(text: bytes, where: str) -> dict[str, Any]:
     if len(text) > LARGEST:
         raise ValueError(f"{where}: more than {LARGEST} bytes, which no config, index or header needs")
     if text.count(b"{") + text.count(b"[") > MOST:
-        raise ValueError(
-            f"{where}: more than {MOST} objects and lists, which no config, index or header needs"
-        )
+        raise ValueError(f"{where}: more than {MOST} objects and lists, which no config, index or header needs")
     try:
-        found = json.loads(
-            text.decode("utf-8"), object_pairs_hook=_unique, parse_constant=_finite, parse_float=_finite
-        )
+        found = json.loads(text.decode("utf-8"), object_pairs_hook=_unique, parse_constant=_finite, parse_float=_finite)
     except json.JSONDecodeError as error:
         raise ValueError(f"{where}: line {error.lineno}, column {error.colno}: {error.msg}") from error
     except RecursionError:

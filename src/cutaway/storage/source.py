@@ -24,9 +24,7 @@ def locate(source: str | Path, *, revision: str | None = None) -> Path:
         recover(folder.resolve())
     if folder.is_dir():
         if revision is not None:
-            raise ValueError(
-                f"{folder} is a folder and has no revision {revision!r}; a revision needs a hub name"
-            )
+            raise ValueError(f"{folder} is a folder and has no revision {revision!r}; a revision needs a hub name")
     elif folder.exists():
         raise NotADirectoryError(f"{folder} is a file; give the folder that holds it and its config.json")
     elif isinstance(source, str) and HUB_NAME.fullmatch(source):
@@ -53,9 +51,7 @@ def _fetch(name: str, revision: str | None) -> Path:
     except errors.HFValidationError as error:
         raise ValueError(f"{name!r} is neither a folder here nor a valid hub name: {error}") from error
     except errors.GatedRepoError as error:
-        raise PermissionError(
-            f"{name!r} is gated: accept its terms on the hub and log in with a token"
-        ) from error
+        raise PermissionError(f"{name!r} is gated: accept its terms on the hub and log in with a token") from error
     except errors.RevisionNotFoundError as error:
         raise FileNotFoundError(f"{name!r} has no revision {revision!r} on the hub") from error
     except errors.RepositoryNotFoundError as error:
@@ -64,9 +60,7 @@ def _fetch(name: str, revision: str | None) -> Path:
     except errors.LocalEntryNotFoundError as error:
         if isinstance(error.__cause__, errors.OfflineModeIsEnabled):
             raise FileNotFoundError(f"{nowhere} and HF_HUB_OFFLINE forbids to fetch one") from error
-        raise ConnectionError(
-            f"{nowhere} and the hub cannot be reached: {error.__cause__ or error}"
-        ) from error
+        raise ConnectionError(f"{nowhere} and the hub cannot be reached: {error.__cause__ or error}") from error
     # The transport below the hub library has changed twice, and its exceptions with it.
     except Exception as error:
         raise ConnectionError(f"{name!r} could not be fetched from the hub: {error}") from error

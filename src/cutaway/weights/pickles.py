@@ -23,15 +23,11 @@ def read_pickle(path: Path) -> dict[str, Stored]:
     except pickle.UnpicklingError as error:
         called = re.search(r"GLOBAL ([\w.]+)", str(error))
         what = f"would run {called[1]}" if called else "holds more than tensors"
-        raise ValueError(
-            f"{path} {what} when it is read, so it was not read; use a safetensors copy"
-        ) from error
+        raise ValueError(f"{path} {what} when it is read, so it was not read; use a safetensors copy") from error
     # Damaged bytes come out of that reader as exceptions of a dozen classes.
     except Exception as error:
         reason = next(iter(str(error).splitlines()), "")
-        raise ValueError(
-            f"{path}: corrupted, or no file of torch.save: {type(error).__name__}: {reason}"
-        ) from error
+        raise ValueError(f"{path}: corrupted, or no file of torch.save: {type(error).__name__}: {reason}") from error
     if not isinstance(found, dict):
         raise ValueError(f"{path}: expected a dictionary of tensors, got {type(found).__name__}")
     size = path.stat().st_size

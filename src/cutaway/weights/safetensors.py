@@ -94,9 +94,7 @@ def _check(entry: Any, where: str) -> None:
         raise ValueError(f"{where}: {len(shape)} dimensions; torch has at most 64")
     itemsize = DTYPES[dtype].itemsize
     if len(offsets) != 2 or offsets[1] - offsets[0] != math.prod(shape) * itemsize:
-        raise ValueError(
-            f"{where}: shape {brief(shape)} of {dtype} does not fill its byte range {brief(offsets)}"
-        )
+        raise ValueError(f"{where}: shape {brief(shape)} of {dtype} does not fill its byte range {brief(offsets)}")
     if math.prod(max(n, 1) for n in shape) * itemsize >= 2**63:
         raise ValueError(f"{where}: shape {brief(shape)} is beyond any memory")
 

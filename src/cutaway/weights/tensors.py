@@ -82,9 +82,7 @@ def _read_shards(index: Path, reader: Reader) -> dict[str, Stored]:
     shards: dict[str, list[str]] = {}
     for name, shard in place.items():
         if not isinstance(shard, str) or not FILE_NAME.fullmatch(shard):
-            raise ValueError(
-                f"{index}: {name!r:.200} lies in {shard!r:.200}, which is no file name in the same folder"
-            )
+            raise ValueError(f"{index}: {name!r:.200} lies in {shard!r:.200}, which is no file name in the same folder")
         shards.setdefault(shard, []).append(name)
     stored: dict[str, Stored] = {}
     origin: dict[str, str] = {}
@@ -123,9 +121,7 @@ def write_tensors(
         if name == "__metadata__":
             raise ValueError("__metadata__ is no name for a tensor: safetensors uses it for something else")
         if tensor.dtype not in WORDS or tensor.layout != torch.strided or tensor.is_meta:
-            raise ValueError(
-                f"{name!r}: safetensors holds no {tensor.dtype}, {tensor.layout}, on {tensor.device}"
-            )
+            raise ValueError(f"{name!r}: safetensors holds no {tensor.dtype}, {tensor.layout}, on {tensor.device}")
     files = _shards(tensors, shard_bytes)
     total = sum(tensor.nbytes for tensor in tensors.values())
     path = Path(folder)
