@@ -189,8 +189,12 @@ def main(args: list[str] | None = None) -> int:
     except BrokenPipeError:
         return 141
     except (OSError, ValueError, KeyError, TypeError) as error:
-        message = error.args[0] if isinstance(error, KeyError) and error.args else error
-        print(f"cutaway: {message}", file=sys.stderr)
+        said: object = error
+        if isinstance(error, KeyError) and error.args:
+            said = error.args[0]  # str() would put it in quotes
+        elif isinstance(error, OSError) and error.strerror and not error.filename:
+            said = error.strerror  # our own words, without the number
+        print(f"cutaway: {said}", file=sys.stderr)
         return 2
     return code or 0
 
