@@ -67,7 +67,8 @@ def test_what_is_not_whole_is_made_again(script, harm):
 
 
 @pytest.mark.parametrize(
-    ("name", "old", "new"), [("pyproject.toml", "jinja2>=3.1.6", "jinja2>=3.1.7"), ("constraints.txt", "rich==", "rich<")]
+    ("name", "old", "new"),
+    [("pyproject.toml", "jinja2>=3.1.6", "jinja2>=3.1.7"), ("constraints.txt", "rich==", "rich<")],
 )
 def test_other_requirements_are_installed_in_place(script, name, old, new):
     text = (script.ROOT / name).read_text()
