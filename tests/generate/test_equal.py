@@ -155,6 +155,19 @@ def test_processors(some: Pair, common: list[int], how: dict[str, Any]):
     assert [new_tokens(row, some.begins(prompts[0]), ends) for row in got] == some.generate(prompts, **how)
 
 
+def test_each_row_keeps_off_its_own_source(some: Pair):
+    """Beams of one source do not read another's: what may not be copied is not, and the rest may."""
+    sources = [torch.arange(5, 32), torch.arange(32, 58)]
+    got = some.ours.generate(
+        sources, encoder_no_repeat_ngram_size=1, num_beams=4, num_return_sequences=4, max_new_tokens=8, ignore_eos=True
+    )
+    start = some.begins(sources[0])
+    for i, source in enumerate(sources):
+        new = set(got[4 * i : 4 * i + 4, start:].flatten().tolist())
+        assert not new & set(source.tolist())
+        assert new & set(sources[1 - i].tolist())
+
+
 def test_decoder_input_ids(some: Pair):
     """What the decoder is to begin with follows its start token, which need not be given."""
     if some.ours.kind == "decoder":

@@ -1,15 +1,18 @@
 """Text in, text out: spaces, ends, stop strings, streams."""
 
 import pytest
+import tokenizers
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tokenizers import decoders, models, processors
 
 import cutaway
 from cutaway.generate.processors import NOTHING
 from cutaway.generate.text import Writer, saying
 from cutaway.model import Model
-from cutaway.text import Tokenizer
+from cutaway.text import Stream, Tokenizer
+from cutaway.text.engine import Engine
 
 BYTES = Tokenizer.bytes()
 PAD, BOS, EOS = 256, 257, 258
@@ -141,22 +144,25 @@ def test_an_empty_text_begins_with_the_tokenizers_bos(model: Model):
     assert torch.equal(model.generate([[]], max_new_tokens=5), ids)
 
 
-def test_a_writer_keeps_the_space_of_the_first_word():
-    """A decoder that drops the first space of a text must not drop the one between prompt and answer."""
-    import tokenizers
-    from tokenizers import decoders, models, processors
+class Words:
+    """A tokenizer that, as SentencePiece's do, drops the space before the first word of what it decodes."""
 
-    pipeline = tokenizers.Tokenizer(models.WordLevel({"▁a": 0, "▁b": 1, "<unk>": 2}, "<unk>"))
-    pipeline.decoder = decoders.Metaspace()
+    def __init__(self):
+        pipeline = tokenizers.Tokenizer(models.WordLevel({"▁a": 0, "▁b": 1, "<unk>": 2}, "<unk>"))
+        pipeline.decoder = decoders.Metaspace()
+        self.engine = Engine(pipeline, processors.TemplateProcessing(single="$A"))
 
-    class Words:
-        def stream(self):
-            from cutaway.text.engine import Engine
-            from cutaway.text.stream import Stream
+    def stream(self) -> Stream:
+        return Stream(self.engine)
 
-            return Stream(Engine(pipeline, processors.TemplateProcessing(single="$A")), True)
+    def decode(self, ids: list[int]) -> str:
+        return self.engine.decode(ids, True)
 
-    after = Writer(Words(), [0], [], [])
+
+def test_the_space_between_prompt_and_answer_is_kept():
+    after, first = Writer(Words(), [0], [], []), Writer(Words(), [], [], [])
     assert after.put(1) + after.end() == " b"
-    first = Writer(Words(), [], [], [])
     assert first.put(1) + first.end() == "b"
+    ids = torch.tensor([[NOTHING, 0, 1], [0, 0, 0]])
+    assert saying(Words(), [" b"], 2, ids).tolist() == [True, False]
+    assert saying(Words(), [" b"], 0, ids[:1, 2:]).tolist() == [False]
