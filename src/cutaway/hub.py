@@ -115,17 +115,21 @@ def save(model: Model, folder: str | Path) -> None:
     """Write a checkpoint folder that :func:`load` and transformers read: config, safetensors, tokenizer.
 
     All of it or nothing: a folder that was there before is replaced only by a complete one."""
+    with storage.write_folder(folder) as fresh:
+        write(model, fresh, model.network.state_dict())
+
+
+def write(model: Model, fresh: Path, tensors: Mapping[str, Tensor]) -> None:
+    """Write the files of a checkpoint into a new folder, with ``tensors`` in place of the network's own."""
     origin, network = model.origin, model.network
     config = model.format.write(network.config, origin.model_type, origin.kept)
     config["dtype"] = str(model.dtype).removeprefix("torch.")
-    tensors = model.format.save(network.config, network.state_dict())
-    with storage.write_folder(folder) as fresh:
-        storage.write_json(fresh / "config.json", config)
-        if origin.generation:
-            storage.write_json(fresh / "generation_config.json", dict(origin.generation))
-        weights.write_tensors(fresh, tensors)
-        if model.tokenizer is not None:
-            model.tokenizer.save(fresh)
+    storage.write_json(fresh / "config.json", config)
+    if origin.generation:
+        storage.write_json(fresh / "generation_config.json", dict(origin.generation))
+    weights.write_tensors(fresh, model.format.save(network.config, tensors))
+    if model.tokenizer is not None:
+        model.tokenizer.save(fresh)
 
 
 def build(name: str, size: str | None = None, **config: Any) -> Model:

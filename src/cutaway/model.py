@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from .families import form
 from .generate import generate
 from .names import Format
-from .output import Output, cross_entropy, replaced_loss, sequence_loss, shift_right
+from .output import Output, States, cross_entropy, replaced_loss, sequence_loss, shift_right
 from .parts import Cache, Context, EncoderDecoder, Learned, Network
-from .scores import OPEN, Padding
+from .scores import OPEN, Documents, Padding
 
 if TYPE_CHECKING:
     from .text import Tokenizer
@@ -101,6 +101,7 @@ class Model(nn.Module):
         *,
         token_type_ids: Int[Tensor, "B N"] | None = None,
         position_ids: Int[Tensor, "_ N"] | None = None,
+        document_ids: Int[Tensor, "B N"] | None = None,
         decoder_input_ids: Int[Tensor, "B T"] | None = None,
         decoder_attention_mask: Tensor | None = None,
         encoder_hidden: Float[Tensor, "B N D"] | None = None,
@@ -112,28 +113,67 @@ class Model(nn.Module):
     ) -> Output:
         """Ids -> hidden states, logits and, with labels, the loss.
 
-        ``attention_mask`` [B, K] is 1 for real tokens, over all slots so far when there is a cache. Labels of -100
-        do not count; a decoder's are shifted here. With a ``cache``, ``input_ids`` (or ``decoder_input_ids``) are
-        the new tokens only. Raises TypeError for unknown keywords, ValueError for ids or lengths out of range."""
+        ``attention_mask`` [B, K] is 1 for real tokens, over all slots so far when there is a cache. Tokens see those
+        of their own document only where ``document_ids`` tell several in a row apart. Labels of -100 do not count; a
+        decoder's are shifted here. With a ``cache``, ``input_ids`` (or ``decoder_input_ids``) are the new tokens
+        only. Raises TypeError for unknown keywords, ValueError for ids or lengths out of range."""
+        if self.kind == "encoder-decoder" and decoder_input_ids is None:
+            decoder_input_ids, decoder_attention_mask = self.decoder_ids(
+                labels, decoder_attention_mask, input_ids, attention_mask
+            )
+        states = self.states(
+            input_ids, attention_mask, token_type_ids=token_type_ids, position_ids=position_ids,
+            document_ids=document_ids, decoder_input_ids=decoder_input_ids,
+            decoder_attention_mask=decoder_attention_mask, encoder_hidden=encoder_hidden, cache=cache, **unknown,
+        )  # fmt: skip
+        return self.answer(states, labels, start_positions, end_positions)
+
+    def states(
+        self,
+        input_ids: Int[Tensor, "B N"] | None = None,
+        attention_mask: Tensor | None = None,
+        *,
+        token_type_ids: Int[Tensor, "B N"] | None = None,
+        position_ids: Int[Tensor, "_ N"] | None = None,
+        document_ids: Int[Tensor, "B N"] | None = None,
+        decoder_input_ids: Int[Tensor, "B T"] | None = None,
+        decoder_attention_mask: Tensor | None = None,
+        encoder_hidden: Float[Tensor, "B N D"] | None = None,
+        cache: Cache | None = None,
+        **unknown: object,
+    ) -> States:
+        """What the head is given: a call up to the last hidden states, with the keywords of a call."""
         extra = {"token_type_ids": token_type_ids} if token_type_ids is not None else {}
         refuse_unknown(unknown, extra, self.network)
         if self.kind == "encoder-decoder":
-            ids, mask = decoder_input_ids, decoder_attention_mask
-            if ids is None:
-                ids, mask = self.decoder_ids(labels, mask, input_ids, attention_mask)
-            ids = self.checked(ids, "decoder_input_ids")
+            if document_ids is not None:
+                raise TypeError(f"a {self.origin.model_type} reads one document a row: document_ids are for one stack")
+            ids = self.checked(decoder_input_ids, "decoder_input_ids")
             memory, memory_rule = self.encoded(input_ids, attention_mask, encoder_hidden)
-            ctx = self.context(ids, mask, position_ids, cache)
+            ctx = self.context(ids, decoder_attention_mask, position_ids, cache)
             ctx.memory, ctx.memory_rule = memory, memory_rule
             hidden = cast(EncoderDecoder, self.network).decode(ids, ctx)
             told = self.checked(input_ids, "input_ids") if self.config.head == "sequence" else ids
-            return self.answer(hidden, told, mask, labels, start_positions, end_positions, memory)
+            return States(hidden, told, decoder_attention_mask, memory)
         if decoder_input_ids is not None or decoder_attention_mask is not None or encoder_hidden is not None:
             raise TypeError(f"{self.origin.model_type} has no decoder of its own: give input_ids and attention_mask")
         ids = self.checked(input_ids, "input_ids")
         ctx = self.context(ids, attention_mask, position_ids, cache)
+        if document_ids is not None:
+            ctx.rule = ctx.rule & Documents(self.told_apart(document_ids, ids, cache))
+            ctx.placing = restarts(document_ids)
+            ctx.positions = ctx.placing if position_ids is None else position_ids
         hidden = self.network(ids, ctx, **{self.network.extras[k]: v for k, v in extra.items()})
-        return self.answer(hidden, ids, attention_mask, labels, start_positions, end_positions, None)
+        return States(hidden, ids, attention_mask)
+
+    @staticmethod
+    def told_apart(documents: Tensor, ids: Tensor, cache: Cache | None) -> Tensor:
+        """``documents`` if they name each token's document."""
+        if cache is not None:
+            raise ValueError("document_ids name the documents of a whole row, so they cannot go with a cache")
+        if documents.shape != ids.shape:
+            raise ValueError(f"document_ids must be {list(ids.shape)} as the ids are, got {list(documents.shape)}")
+        return documents
 
     def encoded(self, ids: Tensor | None, mask: Tensor | None, hidden: Tensor | None) -> tuple[Tensor, Any]:
         """The memory [B, M, D] and the rule under which it is read."""
@@ -199,17 +239,11 @@ class Model(nn.Module):
         return OPEN if keep.all() else OPEN & Padding(keep)
 
     def answer(
-        self,
-        hidden: Tensor,
-        ids: Tensor,
-        mask: Tensor | None,
-        labels: Tensor | None,
-        start: Tensor | None,
-        end: Tensor | None,
-        memory: Tensor | None,
+        self, states: States, labels: Tensor | None = None, start: Tensor | None = None, end: Tensor | None = None
     ) -> Output:
         """What the head makes of the hidden states."""
-        out, head = Output(hidden, encoder_hidden=memory), self.network.head
+        hidden, ids, mask = states.hidden, states.ids, states.mask
+        out, head = Output(hidden, encoder_hidden=states.memory), self.network.head
         if head is None:
             return out
         if self.config.head == "base":
@@ -245,6 +279,14 @@ class Model(nn.Module):
         else:
             slot = (torch.ones_like(ids) if mask is None else mask.long()).argmax(-1)
         return hidden[torch.arange(len(hidden), device=hidden.device), slot]
+
+
+def restarts(documents: Int[Tensor, "B N"]) -> Int[Tensor, "B N"]:
+    """Positions that begin again at 0 where another document begins."""
+    slots = torch.arange(documents.shape[1], device=documents.device).expand_as(documents)
+    begins = torch.ones_like(documents, dtype=torch.bool)
+    begins[:, 1:] = documents[:, 1:] != documents[:, :-1]
+    return slots - torch.where(begins, slots, 0).cummax(-1).values
 
 
 def refuse_unknown(unknown: Mapping[str, object], extra: Mapping[str, object], network: Network) -> None:

@@ -16,7 +16,7 @@ class Output:
 
     ``logits`` [B, N, V] (or [B, L] of a sequence classifier), ``hidden`` [B, N, D] after the final norm, ``loss`` a
     scalar when labels were given, ``start_logits`` and ``end_logits`` [B, N] of question answering, ``pooled``
-    [B, D] of a base encoder, ``encoder_hidden`` [B, M, D]."""
+    [B, D] of a base encoder, ``encoder_hidden`` [B, M, E]."""
 
     hidden: Float[Tensor, "B N D"]
     logits: Tensor | None = None
@@ -24,11 +24,22 @@ class Output:
     start_logits: Float[Tensor, "B N"] | None = None
     end_logits: Float[Tensor, "B N"] | None = None
     pooled: Float[Tensor, "B D"] | None = None
-    encoder_hidden: Float[Tensor, "B M D"] | None = None
+    encoder_hidden: Float[Tensor, "B M E"] | None = None
 
     def __repr__(self) -> str:
         shown = {f.name: getattr(self, f.name) for f in fields(self)}
         return f"Output({', '.join(f'{n}={list(t.shape)}' for n, t in shown.items() if t is not None)})"
+
+
+@dataclass
+class States:
+    """What a call computes before the head: ``hidden`` [B, N, D] of the ``ids`` under their ``mask``, and what an
+    encoder-decoder's decoder read, ``memory`` [B, M, D]."""
+
+    hidden: Float[Tensor, "B N D"]
+    ids: Int[Tensor, "B _"]
+    mask: Tensor | None = None
+    memory: Tensor | None = None
 
 
 def cross_entropy(logits: Float[Tensor, "*B V"], labels: Int[Tensor, "*B"]) -> Float[Tensor, ""]:

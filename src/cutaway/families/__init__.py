@@ -43,6 +43,7 @@ MODEL_TYPES = {
     "marian": "vanilla",
     "fsmt": "vanilla",
     "m2m_100": "vanilla",
+    "recurrent": "recurrent",
 }
 FAMILIES = sorted(set(MODEL_TYPES.values()))
 

@@ -24,9 +24,15 @@ def weights(
     q: Float[Tensor, "B H R d"], k: Keys, rule: Rule, scale: float, rows: Int[Tensor, " R"], start: int = 0
 ) -> Float[Tensor, "B H R K"]:
     """The attention weights of the query slots ``rows`` only; ``q`` holds just those rows."""
-    batch, heads, keys = q.shape[0], q.shape[1], k.shape[2]
-    cols = torch.arange(start, start + keys, device=q.device)
-    s = scale * q @ k.repeat_interleave(heads // k.shape[1], 1).mT
+    return distribute(scale * q @ k.repeat_interleave(q.shape[1] // k.shape[1], 1).mT, rule, rows, start)
+
+
+def distribute(
+    s: Float[Tensor, "B H R K"], rule: Rule, rows: Int[Tensor, " R"], start: int = 0
+) -> Float[Tensor, "B H R K"]:
+    """Weights from the scores of query slots ``rows``: ``softmax(s + bias | mask)``; rows that see nothing get 0."""
+    batch, heads, _, keys = s.shape
+    cols, dtype = torch.arange(start, start + keys, device=s.device), s.dtype
     if rule.biases:
         s = s + dense(rule.bias, rows, cols, batch, heads)
     if rule.cap is not None:
@@ -36,8 +42,8 @@ def weights(
         seen = dense(rule.mask, rows, cols, batch, heads)
         some = seen.any(-1, keepdim=True)
         s = s.masked_fill(~seen & some, -torch.inf)  # a row that sees nothing stays finite, and is put to 0 below
-        return (s.softmax(-1) * some).to(q.dtype)
-    return s.softmax(-1).to(q.dtype)
+        return (s.softmax(-1) * some).to(dtype)
+    return s.softmax(-1).to(dtype)
 
 
 def eager(

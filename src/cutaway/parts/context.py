@@ -1,4 +1,4 @@
-"""What a forward pass carries beside the residual stream, and the cache of keys and values."""
+"""What a forward pass carries beside the residual stream, and the cache of keys, values and states."""
 
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
@@ -47,12 +47,14 @@ class Slots:
 class Cache:
     """Keys and values of every attention, keyed by the module itself: preallocated, rolling under a window.
 
-    ``capacity`` is how many slots to expect; more are taken when they come. Cross-attention's are made once."""
+    ``capacity`` is how many slots to expect; more are taken when they come. Cross-attention's are made once.
+    Recurrent modules keep their state instead."""
 
     def __init__(self, capacity: int = 0):
         self.capacity, self.length = capacity, 0
         self.slots: dict[Hashable, Slots] = {}
         self.memory: dict[Hashable, tuple[Tensor, Tensor]] = {}
+        self.states: dict[Hashable, tuple[Tensor, ...]] = {}
 
     def put(self, owner: Hashable, k: Heads, v: Heads, at: int, reach: float) -> tuple[Tensor, Tensor, int]:
         """Keys, values [B, G, K, d] that ``owner`` may see from slot ``at`` on, and the slot of the first of them."""
@@ -68,17 +70,24 @@ class Cache:
             self.memory[owner] = make()
         return self.memory[owner]
 
+    def keep(self, owner: Hashable, state: tuple[Tensor, ...], length: int) -> None:
+        """What a recurrent ``owner`` goes on from after ``length`` slots: tensors whose first axis are the rows."""
+        self.states[owner], self.length = state, length
+
     def reorder(self, rows: Int[Tensor, " R"], memory: bool = True) -> None:
         """Row ``i`` becomes a copy of row ``rows[i]``: beams that fork, sequences that end.
 
         ``memory=False`` leaves cross-attention as it is, for rows that trade places over one source."""
         for slots in self.slots.values():
             slots.buffers = tuple(b.index_select(0, rows) for b in slots.buffers)
+        self.states = {o: tuple(t.index_select(0, rows) for t in state) for o, state in self.states.items()}
         if memory:
             self.memory = {o: (k[rows], v[rows]) for o, (k, v) in self.memory.items()}
 
     def cut(self, length: int) -> None:
         """Forget the slots from ``length`` on (rejected drafts). Raises ValueError for what has rolled away."""
+        if self.states and length < self.length:
+            raise ValueError(f"a recurrent state is that after {self.length} slots only, cannot go back to {length}")
         for slots in self.slots.values():
             if length < slots.start:
                 raise ValueError(f"slots before {slots.start} have left the window, cannot go back to {length}")
@@ -88,7 +97,8 @@ class Cache:
     @property
     def bytes(self) -> int:
         """Bytes allocated."""
-        tensors = [b for s in self.slots.values() for b in s.buffers] + [t for p in self.memory.values() for t in p]
+        kept = (*(s.buffers for s in self.slots.values()), *self.memory.values(), *self.states.values())
+        tensors = [t for several in kept for t in several]
         return sum(t.numel() * t.element_size() for t in tensors)
 
 

@@ -77,6 +77,14 @@ def recover(folder: Path) -> None:
                         _settle(work, folder)
 
 
+def sweep(parent: Path) -> None:
+    """Clear up after processes killed while they saved any folder inside ``parent``."""
+    if parent.is_dir():
+        found = (re.fullmatch(r"\.(.+)\.[a-z0-9_]{8}\.saving", path.name) for path in parent.iterdir())
+        for name in sorted({match[1] for match in found if match}):
+            recover(parent / name)
+
+
 def _left(folder: Path) -> list[Path]:
     trace = re.compile(re.escape(f".{folder.name}.") + r"[a-z0-9_]{8}\.saving")
     beside = folder.parent.iterdir() if folder.parent.is_dir() else ()

@@ -11,7 +11,7 @@ HUB_NAME = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?", re.ASCII)
 def locate(source: str | Path, *, revision: str | None = None) -> Path:
     """The checkpoint folder that ``source`` means: a folder here, or a hub name (``owner/name``, ``name``).
 
-    A folder comes before a hub name, and a ``Path`` is never a hub name. Hub files are fetched once into the
+    The folder of a training run means its result. A folder comes before a hub name, and a ``Path`` is never a hub name. Hub files are fetched once into the
     hub library's cache, under its settings (``HF_HOME``, ``HF_ENDPOINT``, ``HF_HUB_OFFLINE``); code never is.
 
     Raises FileNotFoundError (no such folder, hub name, revision, cached copy or config.json),
@@ -31,10 +31,19 @@ def locate(source: str | Path, *, revision: str | None = None) -> Path:
         folder = _fetch(source, revision)
     else:
         raise FileNotFoundError(f"the folder {folder} does not exist")
+    if not (folder / "config.json").is_file() and (result := _of_run(folder)) is not None:
+        return result
     if not (folder / "config.json").is_file():
         holds = f"it has no config.json; it holds {listing(folder)}"
         raise FileNotFoundError(f"{source} is no checkpoint: {holds}")
     return folder
+
+
+def _of_run(folder: Path) -> Path | None:
+    """The model of a training run's folder: its result, or the one of its newest checkpoint; None for no run."""
+    steps = sorted((path for path in folder.glob("step_*/model")), key=lambda path: int(path.parent.name[5:]))
+    found = [path for path in [*steps, folder / "model"] if (path / "config.json").is_file()]
+    return found[-1] if found else None
 
 
 def _fetch(name: str, revision: str | None) -> Path:
