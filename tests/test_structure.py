@@ -26,12 +26,14 @@ LAYER = {
     "cutaway.storage": 4,
     "cutaway.text": 4,
     "cutaway.weights": 4,
+    "cutaway.data": 5,
     "cutaway.model": 5,
     "cutaway.hub": 5,
     "cutaway.anatomy": 6,
     "cutaway.costs": 6,
     "cutaway.tasks": 6,
     "cutaway.contracts": 6,
+    "cutaway.train": 6,
     "cutaway": 6,
     "cutaway.cli": 7,
     "cutaway.demo": 7,
@@ -42,7 +44,7 @@ CORE_LINES, FAMILY_LINES, FILE_LINES, FUNCTION_LINES = 1850, 120, 300, 50
 OUTSIDE = {"httpx", "huggingface_hub", "os", "requests", "socket", "subprocess", "sys", "urllib"}
 # A decorator that is not in this list might register what it decorates.
 DECORATORS = {
-    "abstractmethod", "cache", "classmethod", "contextmanager", "dataclass", "lru_cache", "no_type_check",
+    "abstractmethod", "cache", "cached_property", "classmethod", "contextmanager", "dataclass", "lru_cache", "no_type_check",
     "overload", "override", "property", "staticmethod", "torch.inference_mode", "torch.no_grad", "wraps",
 }  # fmt: skip
 
@@ -270,7 +272,7 @@ def test_an_unknown_name_is_refused_with_the_known_ones():
 
 WATCH = """
 import os, random, signal, sys, threading, warnings
-import torch
+import rich.live, torch, torch.distributed.tensor  # they change something themselves
 def state():
     process = dict(os.environ), os.getcwd(), list(sys.path), threading.active_count(), len(warnings.filters)
     modes = torch.get_default_dtype(), torch.get_num_threads(), torch.is_grad_enabled()

@@ -1,4 +1,4 @@
-"""Prints the memory that three training steps added to this process, in bytes, and the time of the last.
+"""Prints the memory that two training steps added to this process, in bytes, and the seconds of the second.
 
 ``step.py DTYPE RECOMPUTE ROWS LENGTH`` with RECOMPUTE 0 or 1; MODEL is what is trained."""
 
@@ -36,7 +36,7 @@ def main() -> None:
         block.forward = partial(checkpoint, block.forward, use_reentrant=False)
     optimizer = torch.optim.AdamW(learner.parameters())
     ids = torch.randint(0, MODEL["vocab"], (rows, length))
-    for _ in range(3):
+    for _ in range(2):
         begun = time.perf_counter()
         step(learner, optimizer, ids, dtype)
     print(peak() - before, time.perf_counter() - begun)

@@ -120,6 +120,7 @@ def test_exact_matches_have_a_frame_of_their_own():
     assert "100%" in said
     assert "by hand 90.00%" in said
     assert len(marks(root)) == 8
+    assert [x for x, _ in marks(root)[:4]] == [x for x, _ in marks(root)[4:]], "both frames have the same flat axis"
     assert len(of_class(root, "level")) == 1
 
 

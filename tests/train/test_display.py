@@ -251,6 +251,7 @@ def dots(rows: list[str]) -> set[tuple[int, int]]:
 def test_a_straight_line_is_drawn_straight():
     rows = braille.plot([(x, -x) for x in range(8)], [], 4, 2)
     assert dots(rows) == {(x, x) for x in range(8)}
+    assert rows == ["⠑⢄  ", "  ⠑⢄"]
 
 
 @given(

@@ -26,7 +26,8 @@ def seeded(seed: int = 0) -> torch.Generator:
 
 
 def text(*lengths: int, column: str = "input") -> list[dict[str, Tensor]]:
-    return [{column: torch.randint(FIRST, VOCAB - 100, (n,), generator=seeded(n))} for n in lengths]
+    random = seeded(len(lengths))
+    return [{column: torch.randint(FIRST, VOCAB - 100, (n,), generator=random)} for n in lengths]
 
 
 def rising(*lengths: int) -> list[dict[str, Tensor]]:

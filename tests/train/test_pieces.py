@@ -66,7 +66,7 @@ def test_what_does_not_fit_is_refused(tmp_path: Path) -> None:
         restore({"v": torch.zeros(2, 3)}, reader)
     with pytest.raises(ValueError, match=r"written as \[2, 3\], expected \[3, 2\]"):
         restore({"w": torch.zeros(3, 2)}, reader)
-    with pytest.raises(ValueError, match="float32, expected torch.float64"):
+    with pytest.raises(ValueError, match=r"float32, expected torch\.float64"):
         restore({"w": torch.zeros(2, 3, dtype=torch.float64)}, reader)
     other = tmp_path / "other.safetensors"
     write_safetensors(other, {"w": torch.zeros(1)}, {})

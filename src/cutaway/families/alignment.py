@@ -12,13 +12,16 @@ from ..scores import Rule
 from .keys import pick
 from .recurrence import Begin, Flow, Recurrent, State, unroll
 
+Make = Callable[[int, bool], nn.Module]
+
 
 class Alignment(nn.Module):
     """``Σ softmax(score(s, h)) h``: ``s · h``, ``s · W h`` or ``wᵀ tanh(V s + W h)``, as attention with one head."""
 
     def __init__(self, c: Any):
         super().__init__()
-        dense, none = (lambda n, bias: nn.Linear(n, c.width, bias)), lambda *_: nn.Identity()
+        dense: Make = lambda n, bias: nn.Linear(n, c.width, bias)
+        none: Make = lambda n, bias: nn.Identity()
         q, k = pick(c.score, dot=lambda: (none, none), general=lambda: (none, dense), concat=lambda: (dense, dense))
         self.q, self.k = q(c.width, True), k(c.memory, False)
         self.kernel = Additive(c.width) if c.score == "concat" else Softmax(1.0)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from ..scores import Rule
 
-CELLS: dict[str, type[nn.RNNBase]] = {"rnn": nn.RNN, "lstm": nn.LSTM, "gru": nn.GRU}
+CELLS: dict[str, Callable[..., nn.RNNBase]] = {"rnn": nn.RNN, "lstm": nn.LSTM, "gru": nn.GRU}
 State = tuple[Tensor, ...]  # h, and c of an LSTM: [B, depth, W] each
 Begin = Callable[[Int[Tensor, " R"], Int[Tensor, " R"]], State]  # the first states of rows, at these slots
 Step = Callable[[Tensor, State, int], tuple[Tensor, State]]  # (x [B, 1, D], state, slot) -> (y, state)
@@ -44,12 +44,12 @@ class Flow:
         return cls(real, joined & see(before, slots) if back else joined, so_far[:, -1], at)
 
     def runs(self) -> tuple[Int[Tensor, " T"], Int[Tensor, " S"]]:
-        """The real tokens, numbered through all rows, and the lengths of the runs that these fall into."""
-        row, i = self.real.nonzero(as_tuple=True)
-        first = ~self.joined[row, i]
-        first[1:] |= row[1:] != row[:-1]
-        first[:1] = True
-        return row * self.real.shape[1] + i, torch.bincount(first.cumsum(0) - 1)
+        """The real tokens, numbered through all rows, and the lengths of the runs that these fall into.
+
+        Of whole rows only: the first token of a row goes on from none."""
+        assert self.at == 0  # with a cache, unroll
+        tokens = self.real.flatten().nonzero().flatten()
+        return tokens, torch.bincount((~self.joined.flatten()[tokens]).cumsum(0) - 1)
 
 
 class Recurrent(nn.Module):
@@ -76,7 +76,7 @@ class Recurrent(nn.Module):
         if len(tokens) == 0:
             return y.view(*x.shape[:2], -1)
         first = lengths.cumsum(0) - lengths
-        state = None if begin is None else begin(tokens[first] // x.shape[1], flow.at + tokens[first] % x.shape[1])
+        state = None if begin is None else begin(tokens[first] // x.shape[1], tokens[first] % x.shape[1])
         if len(lengths) == len(x) and len(tokens) == len(y):
             return self.layers(x, None, state)
         steps = torch.arange(int(lengths.max()), device=x.device)

@@ -43,7 +43,11 @@ FILES = (
     "sentence_bert_config.json",
     "config_sentence_transformers.json",
     "1_Pooling/config.json",
+    "adapter_config.json",
+    "adapter_model.safetensors",
 )
+# What a folder must say to be taken for a checkpoint, or for an adapter to one: a file, and a key in it.
+SIGNS = {"config.json": "model_type", "adapter_config.json": "peft_type"}
 PICKLES = ("pytorch_model.bin", "pytorch_model.bin.index.json", "pytorch_model-*-of-*.bin")
 
 
@@ -179,6 +183,9 @@ def _refuse_to_replace(folder: Path) -> None:
         if path.is_symlink() or not any(fnmatchcase(name, pattern) for pattern in FILES + PICKLES):
             what = "is a link" if path.is_symlink() else "belongs to no checkpoint"
             raise ValueError(f"{folder} is not replaced: its {name} {what}; choose a new folder")
-    config = folder / "config.json"
-    if any(folder.iterdir()) and not (config.exists() and "model_type" in read_json(config)):
+    if any(folder.iterdir()) and not any(_says(folder / name, key) for name, key in SIGNS.items()):
         raise ValueError(f"{folder} is not replaced: it has no config.json with a model_type; choose a new folder")
+
+
+def _says(config: Path, key: str) -> bool:
+    return config.exists() and key in read_json(config)

@@ -63,8 +63,11 @@ def picture(
     keys, top = legend(runs, 20 + 26 * bool(title))
     body: list[str] = []
     right = WIDTH - 24 - 6.3 * max((len(label) for frame in frames for _, label, _ in ends(frame)), default=0)
+    places = [at for frame in frames for s in frame.series for at, _ in (*s.training, *s.validation)]
+    first, last = min(places) if log else 0.0, max(places)
+    x = Axis(first, last if last > first else first + 1, LEFT, right, log)
     for i, frame in enumerate(frames):
-        body += drawn(frame, top + i * (HEIGHT + 70), right, across, log, f"inside{i}")
+        body += drawn(frame, x, top + i * (HEIGHT + 70), across, f"inside{i}")
     height = top + len(frames) * (HEIGHT + 70) - 8
     head = [f'<text class="title" x="{LEFT}" y="26">{text(title)}</text>'] if title else []
     head += keys
@@ -153,15 +156,12 @@ def ends(frame: Frame) -> list[tuple[float, str, str]]:
     return levels + [(y, frame.figure.text(y), f"t{index % COLOURS}") for y, index in last]
 
 
-def drawn(frame: Frame, top: float, right: float, across: str, log: bool, name: str) -> list[str]:
+def drawn(frame: Frame, x: Axis, top: float, across: str, name: str) -> list[str]:
     """A frame with its axes, lines, marks and levels."""
     smoothed = [smooth(s.training) for s in frame.series]
-    xs = [x for s in frame.series for x, _ in (*s.training, *s.validation)]
-    first, last = min(xs) if log else 0.0, max(xs)
-    x = Axis(first, last if last > first else first + 1, LEFT, right, log)
-    y = Axis(*window(frame, smoothed, log), top + HEIGHT, top)
+    y = Axis(*window(frame, smoothed, x.log), top + HEIGHT, top)
     parts = grid(x, y, frame, across)
-    parts.append(f'<clipPath id="{name}"><rect x="{LEFT}" y="{top}" width="{right - LEFT:.1f}" height="{HEIGHT}"/>')
+    parts.append(f'<clipPath id="{name}"><rect x="{LEFT}" y="{top}" width="{x.end - LEFT:.1f}" height="{HEIGHT}"/>')
     parts.append(f'</clipPath><g clip-path="url(#{name})">')
     for s in frame.series:
         if len(s.training) > 50:
@@ -169,14 +169,14 @@ def drawn(frame: Frame, top: float, right: float, across: str, log: bool, name: 
     for s, line in zip(frame.series, smoothed, strict=True):
         if points := line or s.validation:
             parts.append(f'<path class="line s{s.index % COLOURS}"{dash(s.index)} d="{path(points, x, y)}"/>')
-    parts += [f'<path class="level" d="M{LEFT} {y(v):.1f}H{right:.1f}"/>' for v in frame.yardsticks.values()]
+    parts += [f'<path class="level" d="M{LEFT} {y(v):.1f}H{x.end:.1f}"/>' for v in frame.yardsticks.values()]
     parts.append("</g>")
     for s in frame.series:
         note = lambda a, b, s=s: f"{s.name}: {frame.figure.name} {frame.figure.text(b)} at {across} {a:,.0f}"
         parts += [mark(x(a), y(b), s.index, note(a, b)) for a, b in s.validation]
     places = spread([y(value) for value, _, _ in ends(frame)], 14, top, top + HEIGHT)
     for (_, label, kind), at in zip(ends(frame), places, strict=True):
-        parts.append(f'<text class="end {kind}" x="{right + 9:.1f}" y="{at + 4:.1f}">{label}</text>')
+        parts.append(f'<text class="end {kind}" x="{x.end + 9:.1f}" y="{at + 4:.1f}">{label}</text>')
     return parts
 
 

@@ -42,9 +42,9 @@ DEVICES = {
         "GPU); reached: Llama 3 405B (Dubey et al., 2024, table 4: 38 to 43 %)",
     ),
     "a100": Device(
-        "A100 SXM 80GB", "cuda", 80 * GB, {"bfloat16": 312e12, "float32": 19.5e12}, 2.039e12, 300 * GB, 25 * GB, 8, 0.45,
-        "NVIDIA A100 data sheet; DGX A100 data sheet (NVLink 600 GB/s both ways, 200 Gb/s network a GPU); reached: "
-        "Narayanan et al., 2021, table 1 (44 to 52 %)",
+        "A100 SXM 80GB", "cuda", 80 * GB, {"bfloat16": 312e12, "float32": 19.5e12}, 2.039e12, 300 * GB, 25 * GB, 8,
+        0.45, "NVIDIA A100 data sheet; DGX A100 data sheet (NVLink 600 GB/s both ways, 200 Gb/s network a GPU); "
+        "reached: Narayanan et al., 2021, table 1 (44 to 52 %)",
     ),
     "rtx4090": Device(
         "GeForce RTX 4090", "cuda", 24 * GB, {"bfloat16": 165.2e12, "float32": 82.6e12}, 1.008e12, 31.5 * GB, 1.25 * GB,

@@ -167,6 +167,11 @@ class Loop:
         self.progress.seconds = before + time.perf_counter() - began
         return self.stopping or "finished"
 
+    def steps(self, until: int) -> None:
+        """Step on without a word, a validation or a checkpoint."""
+        while self.progress.step < until:
+            self.step()
+
     def after_step(self, last: int) -> None:
         """Validation and checkpoints when they are due."""
         step, recipe = self.progress.step, self.recipe

@@ -6,7 +6,7 @@ mapped file, only what lies in both."""
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -30,7 +30,7 @@ class Piece:
 
 def held(tensor: Tensor) -> Tensor:
     """What this rank holds of a tensor: a box of a sharded one, all of another. Writing to it writes to the tensor."""
-    return tensor.detach().to_local() if isinstance(tensor, DTensor) else tensor.detach()
+    return cast(DTensor, tensor.detach()).to_local() if isinstance(tensor, DTensor) else tensor.detach()
 
 
 def local(tensor: Tensor) -> Piece:
@@ -145,7 +145,7 @@ def gather(tensors: Mapping[str, Tensor], world: World) -> dict[str, Tensor]:
     on every rank."""
     whole = {}
     for name, tensor in tensors.items():
-        full = tensor.detach().full_tensor() if isinstance(tensor, DTensor) else tensor.detach()
+        full = cast(DTensor, tensor.detach()).full_tensor() if isinstance(tensor, DTensor) else tensor.detach()
         if world.first:
             whole[name] = full.cpu()
     return whole

@@ -11,7 +11,6 @@ from typing import Any
 import torch
 from torch import nn
 
-from .. import families
 from ..costs import count, products
 from ..hub import sketch
 from ..parts import MLP, Attention, Network, Stack, Unembed
@@ -32,7 +31,7 @@ OPTIMISERS: dict[str, Callable[[tuple[int, ...], bool], int]] = {
 @dataclass(frozen=True)
 class Plan:
     """One step on ``devices`` devices. ``memory`` and ``sent`` (bytes) and ``flops`` are one device's, ``seconds`` the
-    time of each part of a step; what is sent between copies or shards runs beside the computation, the rest after it."""
+    time of each part of a step; what is sent between copies or shards overlaps with computation, the rest does not."""
 
     model: str
     parameters: int
@@ -168,7 +167,7 @@ def needed(
     ]
     keeps = OPTIMISERS[optimiser]
     vocab, width = output(network.head)
-    logits = min(NUMBERS, tokens * vocab) * (4 + 2 * item) + 2 * tokens * width * 4
+    logits = min(NUMBERS, tokens * vocab) * (4 if item == 4 else 4 + 2 * item) + 2 * tokens * width * 4
     copies = done.copies
     if how.data == "fsdp":  # the root's weights and gradients, two blocks' weights, a block's gradients
         wide = GATHERED[how.gathered].itemsize

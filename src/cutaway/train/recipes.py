@@ -2,10 +2,10 @@
 
 import difflib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from tyro.conf import arg
 
@@ -14,10 +14,6 @@ from .lora import LoRA
 from .optimizers import Optimizer
 from .parallel import Parallel
 from .schedules import Schedule
-
-# Files are read strictly: no key that is not a field, no text for a number, no NaN (pydantic's words for it).
-STRICT = {"extra": "forbid", "strict": True, "allow_inf_nan": False}
-
 
 def told(text: str) -> Any:
     """What ``--help`` says of a field."""
@@ -28,7 +24,6 @@ def told(text: str) -> Any:
 class Data:
     """What is read."""
 
-    __pydantic_config__: ClassVar = STRICT
     train: Annotated[tuple[str, ...], told("'stdlib', 'dates', files, folders, patterns, hub:owner/name[:split]")] = (
         "stdlib",
     )
@@ -46,7 +41,6 @@ class Data:
 class Tokens:
     """How text becomes ids: a tokenizer made from the training texts, or a finished one."""
 
-    __pydantic_config__: ClassVar = STRICT
     kind: Literal["bpe", "wordpiece", "unigram", "characters", "bytes"] = "bpe"
     vocab: Annotated[int, told("tokens to make, special ones included")] = 4096
     folder: Annotated[str | None, told("a checkpoint folder or hub name whose tokenizer to use instead")] = None
@@ -56,7 +50,6 @@ class Tokens:
 class Batching:
     """What one step sees."""
 
-    __pydantic_config__: ClassVar = STRICT
     kind: Annotated[
         Literal["windows", "packed", "bucketed"],
         told("windows of one long text, rows packed with whole documents, or documents of like length"),
@@ -71,7 +64,6 @@ class Batching:
 class Evaluation:
     """When and how a run is judged."""
 
-    __pydantic_config__: ClassVar = STRICT
     every: Annotated[int, told("steps between validations; 0: at the end only")] = 100
     batches: Annotated[int | None, told("micro-batches of a validation on the way; the last one sees all")] = 20
     exact: Annotated[int, told("texts to write and compare with what was expected (seq2seq); 0: none")] = 0
@@ -83,7 +75,6 @@ class Evaluation:
 class Saving:
     """What is kept on disk."""
 
-    __pydantic_config__: ClassVar = STRICT
     every: Annotated[int, told("steps between checkpoints; 0: at the end only")] = 500
     keep: Annotated[int, told("checkpoints that stay")] = 2
     average: Annotated[int, told("checkpoints whose mean is the result; 0: the last weights, or their EMA")] = 0
@@ -96,10 +87,9 @@ Precision = Literal["auto", "float32", "bfloat16"]
 class Recipe:
     """A run. ``model`` holds the fields of its family's Config; vocab comes from the tokenizer where it makes one."""
 
-    __pydantic_config__: ClassVar = STRICT
     model_type: str = "llama"
     model: Any = None
-    start: Annotated[str | None, told("a checkpoint folder or hub name to go on from (also --from)")] = None
+    start: Annotated[str | None, arg(name="from", help="a checkpoint folder or hub name to go on from")] = None
     objective: str = "causal-lm"
     options: Annotated[dict[str, Any], told("options of the objective")] = field(default_factory=dict)
     data: Data = Data()
@@ -163,48 +153,42 @@ def read(path: str | Path) -> Recipe:
 def of_json(found: Mapping[str, Any], where: str = "recipe") -> Recipe:
     """The recipe that :func:`as_json` gave."""
     values = dict(found)
-    model = values.pop("model", None)
+    if isinstance(values.get("model"), dict):
+        config = families.module(values.get("model_type", Recipe.model_type)).Config
+        values["model"] = strictly(config, values["model"], f"{where}: model")
     recipe: Recipe = strictly(Recipe, values, where)
-    if model is None:
-        return recipe
-    config = families.module(recipe.model_type).Config
-    return replace(recipe, model=strictly(config, model, f"{where}: model"))
+    return recipe
 
 
 def strictly(kind: type[Any], values: Any, where: str) -> Any:
     """A dataclass from JSON values. Raises ValueError that names each key that is wrong, with the nearest right one."""
     import pydantic
 
+    known = {f.name: f for f in fields(kind)}
     if not isinstance(values, dict):
-        raise ValueError(f"{where}: expected an object with {', '.join(f.name for f in fields(kind))}")
-    told = {f.name: (f.type, ...) for f in fields(kind) if f.name in values}
-    made: Any = pydantic.create_model(kind.__name__, __config__=pydantic.ConfigDict(**STRICT), **told)  # type: ignore[call-overload]
+        raise ValueError(f"{where}: expected an object with {', '.join(known)}, got {values!r:.60}")
+    for key in values:
+        if key not in known:
+            near = difflib.get_close_matches(key, known, 1)
+            hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(known)}"
+            raise ValueError(f"{where}: {key!r} is no key; {hint}")
+    inner = {f.name: t for f in known.values() for t in (f.type, *get_args(f.type)) if isinstance(t, type) and is_dataclass(t)}
+    made = {n: strictly(t, values[n], f"{where}: {n}") for n, t in inner.items() if isinstance(values.get(n), dict)}
+    told: dict[str, Any] = {n: (known[n].type, ...) for n in values if n not in made}
+    strict = pydantic.ConfigDict(strict=True, allow_inf_nan=False, arbitrary_types_allowed=True)
     try:
-        found = made.model_validate_json(json.dumps(values))
-    except pydantic.ValidationError as error:
-        raise ValueError(f"{where}: " + "; ".join(problems(kind, error))) from None
-    return kind(**{name: getattr(found, name) for name in told})
-
-
-def problems(kind: type[Any], error: Any) -> Iterator[str]:
-    """What was wrong, key by key."""
-    for one in error.errors():
-        *parents, last = [str(key) for key in one["loc"]] or [""]
-        if one["type"] not in ("extra_forbidden", "unexpected_keyword_argument"):
-            yield f"{'.'.join([*parents, last])}: {one['msg']}, got {one['input']!r:.60}"
-            continue
-        there = names_of(kind, parents)
-        near = difflib.get_close_matches(last, there, 1)
-        yield f"{'.'.join([*parents, last])} is no key" + (
-            f"; did you mean {near[0]}?" if near else f"; there are {', '.join(there)}"
+        rest = pydantic.create_model(kind.__name__, __config__=strict, **told).model_validate(
+            {n: tuples(known[n].type, values[n]) for n in told}
         )
+    except pydantic.ValidationError as error:
+        told_wrong = [f"{'.'.join(map(str, e['loc']))}: {e['msg']}, got {e['input']!r:.60}" for e in error.errors()]
+        raise ValueError(f"{where}: " + "; ".join(told_wrong)) from None
+    return kind(**{n: getattr(rest, n) for n in told}, **made)
 
 
-def names_of(kind: Any, path: list[str]) -> list[str]:
-    """The fields that there are at a place of a nested dataclass."""
-    for name in path:
-        kind = next((f.default.__class__ for f in fields(kind) if f.name == name and is_dataclass(f.default)), kind)
-    return [f.name for f in fields(kind)]
+def tuples(kind: Any, value: Any) -> Any:
+    """JSON's lists as the tuples that a field holds."""
+    return tuple(value) if isinstance(value, list) and "tuple" in str(kind) else value
 
 
 def differences(a: Recipe, b: Recipe) -> dict[str, tuple[Any, Any]]:

@@ -83,11 +83,11 @@ class Meeting:
             seed = q.new_zeros(2, dtype=torch.int64)  # of dropout, of which there is none
             return torch.ops.aten._scaled_dot_product_flash_attention_backward(
                 grad, q, k, v, out, lse, None, None, q.shape[2], k.shape[2], 0.0, causal, seed, seed, scale=self.scale
-            )  # type: ignore[no-any-return]
+            )
         if causal is not None:
             return torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward(
                 grad, q, k, v, out, lse, 0.0, causal, scale=self.scale
-            )  # type: ignore[no-any-return]
+            )
         with torch.enable_grad():
             bias = self.dense(self.rule.bias, q, k) if self.rule.biases else None
         s = self.scores(q, k, None if bias is None else bias.detach())
@@ -172,8 +172,8 @@ class Turn(torch.autograd.Function):
         for step in range(size):
             meeting = Meeting(rule, scale, at, (rank - step) % size * k.shape[2])
             if not meeting.apart(q, k):
-                keys = [widen(t, heads) for t in travelling]
-                dq, dk, dv, *taught = meeting.back(grad.contiguous(), q, *keys, out, lse, tuple(learned))
+                wide_k, wide_v = (widen(t, heads) for t in travelling)
+                dq, dk, dv, *taught = meeting.back(grad.contiguous(), q, wide_k, wide_v, out, lse, tuple(learned))
                 for total, part in zip(sums, (dq, narrow(dk, groups), narrow(dv, groups), *taught), strict=False):
                     total += part
             # Gradients go on once more than keys do: after the last step they are back where they belong.
@@ -207,7 +207,7 @@ class Ring(nn.Module):
                 raise ValueError(f"{type(bias).__name__} holds scores of one chunk: ring attention cannot place them")
         tensors = [t for bias in rule.biases for f in fields(bias) if torch.is_tensor(t := vars(bias)[f.name])]  # type: ignore[arg-type]
         learned = [t for t in tensors if t.requires_grad]
-        return Turn.apply(memo[Ring], self.scale, self.group, q, k, v, *learned)  # type: ignore[no-any-return]
+        return Turn.apply(memo[Ring], self.scale, self.group, q, k, v, *learned)
 
     def extra_repr(self) -> str:
         return f"scale={self.scale:.4g}, {dist.get_world_size(self.group)} chunks"
@@ -217,7 +217,7 @@ def whole(mask: Mask, group: dist.ProcessGroup) -> Mask:
     """A mask of one chunk's slots as one of all. Raises ValueError for masks on positions that padding has moved."""
     if isinstance(mask, Placed):
         raise ValueError(f"{mask} reads positions of one chunk only: ring attention needs rows without padding for it")
-    changed = {}
+    changed: dict[str, Any] = {}
     for f in fields(mask):  # type: ignore[arg-type]
         value = vars(mask)[f.name]
         if isinstance(value, Mask):

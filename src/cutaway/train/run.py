@@ -148,14 +148,15 @@ def equip(made: Run, screen: Callable[..., Any] | None) -> Run:
     return made
 
 
-def assemble(recipe: Recipe, folder: Path, world: World, say: Say) -> Run:
-    """Put a run together. Of several ranks the first makes the shards, the others find them."""
+def assemble(recipe: Recipe, folder: Path, world: World, say: Say, cache: Path | None = None) -> Run:
+    """Put a run together. Of several ranks the first makes the shards, in ``cache``, and the others find them."""
     torch.manual_seed(recipe.seed)
     began = time.perf_counter()
     base = None if recipe.start is None else hub.load(recipe.start, dtype=torch.float32)
     if not world.first:
         world.wait()
-    found = material(recipe, folder.parent / ".data", None if base is None else base.tokenizer, say if world.first else quiet)
+    tokenizer = None if base is None else base.tokenizer
+    found = material(recipe, cache or folder.parent / ".data", tokenizer, say if world.first else quiet)
     shards = found.shards("train", say), found.shards("validation", say)
     if world.first:
         world.wait()

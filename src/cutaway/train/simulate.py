@@ -40,7 +40,9 @@ def pretended(how: Parallel, size: int) -> Iterator[World]:
 
 def shapes(network: Network, how: Parallel, size: int) -> list[tuple[int, ...]]:
     """The shapes that the first of ``size`` ranks holds of a network on the meta device: of every tensor the largest
-    share, as uneven ones are larger at the front."""
+    share, as uneven ones are larger at the front. Copies are as large with one rank as with many."""
+    if how.data == "ddp":
+        how, size = Parallel(tensor=how.tensor), how.tensor
     with pretended(how, size) as world:
         prepare(network, world)
         return [tuple(held(p).shape) for p in network.parameters()]
@@ -48,7 +50,7 @@ def shapes(network: Network, how: Parallel, size: int) -> list[tuple[int, ...]]:
 
 @dataclass
 class Kept:
-    """What one forward pass keeps for the way back, in bytes: by block, and outside of blocks; what blocks are given."""
+    """What a forward pass keeps for the way back, in bytes: by block, and outside of blocks; what blocks are given."""
 
     blocks: list[int] = field(default_factory=list)
     inputs: list[int] = field(default_factory=list)

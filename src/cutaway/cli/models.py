@@ -1,7 +1,5 @@
-"""The command line: one command per verb, each a thin call of the library. torch is imported when a command runs."""
+"""Commands that read, run and compare models."""
 
-import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -9,7 +7,7 @@ import tyro
 from tyro.conf import Positional, arg
 
 if TYPE_CHECKING:
-    from .model import Model
+    from ..model import Model
 
 Source = Annotated[str, arg(metavar="MODEL", help="a checkpoint folder or a hub name")]
 Shape = Annotated[
@@ -20,7 +18,7 @@ DType = Literal["float32", "float16", "bfloat16"]
 
 def list_() -> None:
     """What can be loaded: families, their model types and heads, named sizes."""
-    from . import families
+    from .. import families
 
     for family in families.FAMILIES:
         module = families.module(family)
@@ -33,8 +31,8 @@ def list_() -> None:
 
 def show(model: Positional[Shape], /) -> None:
     """Blueprint, parameters, memory and cost of a model; a config without weights is enough."""
-    from . import anatomy, hub
-    from .costs import count
+    from .. import anatomy, hub
+    from ..costs import count
 
     network = hub.outline(model)
     total = count(network)
@@ -47,7 +45,7 @@ def show(model: Positional[Shape], /) -> None:
 
 def diff(a: Positional[Shape], b: Positional[Shape], /) -> None:
     """What distinguishes two architectures, part by part."""
-    from . import anatomy, hub
+    from .. import anatomy, hub
 
     traits, sizes = anatomy.differences(hub.outline(a), hub.outline(b))
     for title, rows in ((f"{a} -> {b}", traits), ("sizes", sizes)):
@@ -92,7 +90,7 @@ def generate(
 
 def fill(model: Positional[Source], text: Positional[str], /, *, top: int = 5, device: str | None = None) -> None:
     """The likeliest words for each mask in a text: cutaway fill MODEL "Paris is the [MASK] of France." """
-    from . import tasks
+    from .. import tasks
 
     for guesses in tasks.fill(open_model(model, None, device), text, top):
         for guess in guesses:
@@ -111,7 +109,7 @@ def translate(
     device: str | None = None,
 ) -> None:
     """Translate a text with an encoder-decoder."""
-    from . import tasks
+    from .. import tasks
 
     loaded, more = open_model(model, None, device), {} if num_beams is None else {"num_beams": num_beams}
     print(tasks.translate(loaded, text, src_lang=src_lang, tgt_lang=tgt_lang, **more))
@@ -119,7 +117,7 @@ def translate(
 
 def embed(model: Positional[Source], texts: Positional[tuple[str, ...]], /, *, device: str | None = None) -> None:
     """Sentence embeddings: how similar each text is to each other (cosine)."""
-    from . import storage, tasks
+    from .. import storage, tasks
 
     folder = storage.locate(model)
     vectors = tasks.embed(open_model(folder, None, device), list(texts), tasks.Pooling.read(folder))
@@ -141,10 +139,20 @@ def convert(
     print(f"written to {target}")
 
 
-def check(model: Positional[Source], /, *, device: str | None = None) -> int:
+def check(
+    model: Positional[Source],
+    /,
+    *,
+    resume: Annotated[bool, arg(help="MODEL is a run: prove that it resumes bit for bit")] = False,
+    device: str | None = None,
+) -> int:
     """Try the contracts that every Transformer keeps; exit code 1 when one is broken."""
-    from .contracts import check as run
+    from ..contracts import check as run
 
+    if resume:
+        from .training import check_resume
+
+        return check_resume(Path(model))
     findings = run(open_model(model, None, device))
     wide = max(len(f.contract) for f in findings)
     for f in findings:
@@ -165,39 +173,3 @@ def open_model(source: str | Path, dtype: str | None, device: str | None) -> "Mo
     import cutaway
 
     return cutaway.load(source, dtype=getattr(torch, dtype) if dtype else None, device=device)
-
-
-COMMANDS: dict[str, Callable[..., int | None]] = {
-    "list": list_,
-    "show": show,
-    "diff": diff,
-    "generate": generate,
-    "fill": fill,
-    "translate": translate,
-    "embed": embed,
-    "convert": convert,
-    "check": check,
-}
-
-
-def main(args: list[str] | None = None) -> int:
-    """Run one command. Bad input ends in one line on standard error and exit code 2."""
-    try:
-        code = tyro.extras.subcommand_cli_from_dict(COMMANDS, prog="cutaway", description=__doc__, args=args)
-    except KeyboardInterrupt:
-        return 130
-    except BrokenPipeError:
-        return 141
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        said: object = error
-        if isinstance(error, KeyError) and error.args:
-            said = error.args[0]  # str() would put it in quotes
-        elif isinstance(error, OSError) and error.strerror and not error.filename:
-            said = error.strerror  # our own words, without the number
-        print(f"cutaway: {said}", file=sys.stderr)
-        return 2
-    return code or 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
