@@ -129,6 +129,18 @@ def test_packed_rows_have_every_target_once(tmp_path: Path, lengths: list[int], 
     assert sorted(chain.from_iterable(ordered), key=key) == sorted(plain(seen[: batches.units]), key=key)
 
 
+def test_each_epoch_has_an_order_of_its_own(tmp_path: Path):
+    batches = Windows(shards(tmp_path, [100]), 3, 1, seed=2)
+    orders = [[batches.places(epoch * 33 + i)[0] for i in range(33)] for epoch in range(2)]
+    assert [{epoch for epoch, _ in order} for order in orders] == [{0}, {1}]
+    assert [number for _, number in orders[0]] != [number for _, number in orders[1]]
+
+
+def test_what_fits_exactly_is_put_there(tmp_path: Path):
+    assert pack(np.array([6, 4, 6, 4]), 10, 0).rows.tolist() == [0, 2, 4]
+    assert len(Bucketed(shards(tmp_path, [5] * 8), 40)[0]) == 8
+
+
 def test_packing_leaves_little_padding():
     lengths = np.random.default_rng(0).integers(2, 400, 5000)
     pieces = pack(lengths, 513, 0)

@@ -93,8 +93,16 @@ def test_text_has_two_columns(tmp_path: Path):
 
 BAD = {
     "a.jsonl": (
-        b'{"text": "good"}\n{"text": }\n[1]\n{"txt": 1}\n{"text": null}\n{"text": "\xff"}\n{"text": 3}\n',
-        [(2, "not JSON"), (3, "not list"), (4, "no column 'text'"), (5, "NoneType, no text"), (6, "0xff")],
+        b'{"text": "good"}\n{"text": }\n[1]\n{"txt": 1}\n{"text": null}\n'
+        b'{"text": "\xff"}\n{"text": 3}\n{"text": "\\ud800"}',
+        [
+            (2, "not JSON"),
+            (3, "not list"),
+            (4, "no column 'text'"),
+            (5, "NoneType, no text"),
+            (6, "0xff"),
+            (8, "half of a"),
+        ],
         ["good", "3"],
     ),
     "a.csv": (

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
@@ -12,6 +13,8 @@ from .faults import Faults
 from .lines import BROKEN, PACKED, blocks, lines, missing
 
 Record = dict[str, str]
+# JSON can spell half of a surrogate pair, which is no character.
+HALF = re.compile("[\ud800-\udfff]")
 Rows = Iterator[tuple[int, Mapping[str, Any]]]
 
 
@@ -26,8 +29,10 @@ def picked(where: object, rows: Rows, columns: Mapping[str, str], faults: Faults
         if absent and not count:
             raise ValueError(f"{where}: {no_column(absent[0], list(row))}")
         odd = [name for name in names if name in row and not isinstance(row[name], str | int | float)]
-        if absent or odd:
+        half = [name for name in names if isinstance(row.get(name), str) and HALF.search(row[name])]
+        if absent or odd or half:
             kinds = [f"column {name!r} is {type(row[name]).__name__}, no text" for name in odd]
+            kinds += [f"column {name!r} has half of a surrogate pair" for name in half]
             faults.add(where, line, "; ".join([*(f"no column {name!r}" for name in absent), *kinds]))
             continue
         yield {

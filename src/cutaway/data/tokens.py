@@ -118,15 +118,12 @@ class Encode(Encoder):
         last = self.tokenizer.eos_token_id
         after = [last] if self.end and last is not None else []
         room = None if self.longest is None else self.longest - len(after)
-        codec = self.tokenizer.parts.source
-        if isinstance(codec, Engine) and not self.special and name not in self.target:
+        codec = self.tokenizer.parts.target if name in self.target else self.tokenizer.parts.source
+        if isinstance(codec, Engine) and not self.special:
             # Without spans of characters, which nobody needs here: half the time.
             found = [one.ids[:room] for one in codec.pipeline.encode_batch_fast(texts, add_special_tokens=False)]
         else:
-            found = [
-                self.tokenizer.encode(text, special=self.special, max_length=room, target=name in self.target).ids
-                for text in texts
-            ]
+            found = [one.ids for one in codec.encode([(text, None) for text in texts], self.special, room)]
         return [ids + after for ids in found]
 
     def _labels(self, name: str, labels: list[str]) -> Ragged:

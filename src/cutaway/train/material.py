@@ -27,7 +27,7 @@ Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
-class Part:
+class Part(Source):
     """A source with other names for its columns, or a share of its records: ``keep(number)`` says which."""
 
     inner: Source
