@@ -93,8 +93,10 @@ def test_text_has_two_columns(tmp_path: Path):
 
 BAD = {
     "a.jsonl": (
-        b'{"text": "good"}\n{"text": }\n[1]\n{"txt": 1}\n{"text": null}\n'
-        b'{"text": "\xff"}\n{"text": 3}\n{"text": "\\ud800"}',
+        (
+            b'{"text": "good"}\n{"text": }\n[1]\n{"txt": 1}\n{"text": null}\n'
+            b'{"text": "\xff"}\n{"text": 3}\n{"text": "\\ud800"}'
+        ),
         [
             (2, "not JSON"),
             (3, "not list"),
@@ -175,7 +177,11 @@ def test_a_file_that_is_no_text_is_a_fault(tmp_path: Path):
 def test_long_lines_are_faults_and_long_files_come_in_pieces(tmp_path: Path):
     where = tmp_path / "a.txt"
     where.write_bytes(
-        b"short\n" + b"x" * (LONGEST + 5) + b"\nafter\n" + (b"y" * 999 + b"\n") * (LONGEST // 1000) + b"z" * 9999
+        b"short\n"
+        + b"x" * (LONGEST + 3 * 2**20)
+        + b"\nafter\n"
+        + (b"y" * 999 + b"\n") * (LONGEST // 1000)
+        + b"z" * 9999
     )
     faults = Faults()
     assert [line for number, line in lines(where, faults) if number < 4] == ["short\n", None, "after\n"]

@@ -54,7 +54,7 @@ def test_characters_that_were_seen_come_back(text: str):
 
 def test_a_character_that_was_not_seen_is_unknown():
     unknown = CHARACTERS.unk_token_id
-    assert CHARACTERS.encode("жaж").ids == [unknown, CHARACTERS.id("a"), unknown]
+    assert CHARACTERS.encode("жжaж").ids == [unknown, unknown, CHARACTERS.id("a"), unknown]
     assert CHARACTERS.tokens([unknown]) == ["<unk>"]
 
 

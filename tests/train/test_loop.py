@@ -5,6 +5,7 @@ import math
 import os
 import signal
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -61,7 +62,7 @@ def test_bits_per_byte_are_those_of_the_whole_text(text, tmp_path):
         piece = ids[start : start + 33]
         logits = model(piece[None, :-1]).logits[0]
         nats += torch.nn.functional.cross_entropy(logits, piece[1:], reduction="sum").item()
-    size = sum(len(line) for i, line in enumerate(open(text).read().split("\n")[:-1]) if i % 20 == 19)
+    size = sum(len(line) for i, line in enumerate(Path(text).read_text().splitlines()) if i % 20 == 19)
     assert found["bits_per_byte"] == pytest.approx(nats / math.log(2) / size, rel=1e-5)
 
 
