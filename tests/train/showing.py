@@ -3,7 +3,7 @@
 import math
 import sys
 
-from cutaway.train.display import display
+from cutaway.train.report.display import display
 
 SAMPLE = "def read(self):\r\n\treturn \x1b[31m1\x1b[0m [bold]not markup[/bold] \x07 \u202e \ud800" + " long" * 40
 

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cutaway.train.axes import Axis, labels, spread
-from cutaway.train.curves import MOST, picture, smooth, thinned
+from cutaway.train.report.axes import Axis, labels, spread
+from cutaway.train.report.curves import MOST, picture, smooth, thinned
 
 SVG = "{http://www.w3.org/2000/svg}"
 NUMBER = r"(-?\d+(?:\.\d+)?)"

@@ -19,9 +19,9 @@ from hypothesis import strategies as st
 from rich.cells import cell_len
 from rich.console import Console
 
-from cutaway.train import braille
-from cutaway.train.display import MOST, Live, Plain, Progress, display
-from cutaway.train.wording import duration, visible
+from cutaway.train.report import braille
+from cutaway.train.report.display import MOST, Live, Plain, Progress, display
+from cutaway.train.report.wording import duration, visible
 
 SHOWING = Path(__file__).with_name("showing.py")
 CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")

@@ -23,9 +23,7 @@ MODELS = {
 
 def plain(model, ids: Tensor, targets: Tensor, smoothing: float) -> Tensor:
     logits = model(ids).logits.flatten(0, 1).float()
-    return F.cross_entropy(
-        logits, targets.flatten(), ignore_index=IGNORED, reduction="sum", label_smoothing=smoothing
-    )
+    return F.cross_entropy(logits, targets.flatten(), ignore_index=IGNORED, reduction="sum", label_smoothing=smoothing)
 
 
 @pytest.mark.parametrize("rows", [1, 5, 1000])

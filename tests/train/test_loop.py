@@ -14,11 +14,11 @@ from train.small import begin, corpus, quiet, recipe
 import cutaway
 from cutaway.families import llama
 from cutaway.train import checkpoints, run
-from cutaway.train.lora import LoRA
-from cutaway.train.metrics import read
+from cutaway.train.adaptation.lora import LoRA
 from cutaway.train.optimizers import Optimizer
 from cutaway.train.proof import prove
 from cutaway.train.recipes import Batching, Evaluation, Saving
+from cutaway.train.report.metrics import read
 from cutaway.train.trouble import Diverged
 
 
@@ -89,9 +89,7 @@ def test_a_resumed_run_is_the_same_run(kind, text, tmp_path):
     third = run.resume(tmp_path / "runs" / "cut", quiet)
     third.go()
     assert digest(third) == digest(whole)
-    same = lambda made: [
-        {k: v for k, v in r.items() if "second" not in k} for r in read(made.folder / "metrics.jsonl")
-    ]
+    same = lambda made: [{k: v for k, v in r.items() if "second" not in k} for r in read(made.folder / "metrics.jsonl")]
     assert [r for r in same(third) if r["kind"] == "train"] == [r for r in same(whole) if r["kind"] == "train"]
     assert same(third)[-1] == same(whole)[-1]
 
@@ -198,7 +196,7 @@ def test_the_mean_of_the_last_checkpoints_is_the_result(text, tmp_path):
     made.go()
     assert checkpoints.steps(made.folder) == [6, 9, 12]
     kept = [checkpoints.reader(checkpoints.folder_of(made.folder, step)) for step in (6, 9, 12)]
-    from cutaway.train.pieces import assemble
+    from cutaway.train.ranks.pieces import assemble
 
     for name, tensor in cutaway.load(made.folder).network.state_dict().items():
         shape = tuple(tensor.shape)
@@ -216,10 +214,10 @@ def test_adapters_are_merged_in_the_result_and_kept_beside_it(text, tmp_path):
     with torch.no_grad():
         expected = made.loop.model.eval()(ids).logits
         torch.testing.assert_close(cutaway.load(made.folder)(ids).logits, expected, rtol=1e-5, atol=1e-5)
-        from cutaway.train import adapters
+        from cutaway.train.adaptation import peft
 
         adapted = cutaway.load(base.folder)
-        adapters.read(adapted, made.folder / "adapter")
+        peft.read(adapted, made.folder / "adapter")
         torch.testing.assert_close(adapted(ids).logits, expected, rtol=1e-5, atol=1e-5)
 
 

@@ -9,8 +9,8 @@ from torch import nn
 
 import cutaway
 from cutaway.model import Model
-from cutaway.train.lora import LoRA, LoRALinear, adapters, add, linears, merge, places
-from cutaway.train.patterns import freeze, unfreeze
+from cutaway.train.adaptation.lora import LoRA, LoRALinear, adapters, add, linears, merge, places
+from cutaway.train.adaptation.patterns import freeze, unfreeze
 
 GPT = dict(vocab=61, width=32, depth=2, heads=4, length=48)
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cutaway.train.metrics import Metrics, TensorBoard, best, figure, read, rewind
+from cutaway.train.report.metrics import Metrics, TensorBoard, best, figure, read, rewind
 
 TEXT = st.text(max_size=8)
 NUMBERS = st.floats(allow_nan=False, allow_infinity=False) | st.integers(-(2**53), 2**53)

@@ -58,9 +58,7 @@ def test_groups():
     made = Optimizers(model, Optimizer("muon", weight_decay=0.3))
     muon, adam = made.parts
     inner = {made.names[p] for p in muon.param_groups[0]["params"]}
-    assert inner == {
-        n for n, p in model.named_parameters() if p.ndim == 2 and "blocks" in n
-    }
+    assert inner == {n for n, p in model.named_parameters() if p.ndim == 2 and "blocks" in n}
     decays, stays = ({made.names[p] for p in group["params"]} for group in adam.param_groups)
     assert decays == {n for n, p in model.named_parameters() if p.ndim == 2 and "blocks" not in n}
     assert stays == {n for n, p in model.named_parameters() if p.ndim == 1}

@@ -11,9 +11,9 @@ import torch
 
 import cutaway
 from cutaway.train.learner import Learner
-from cutaway.train.parallel import Parallel, World, cut, prepare, split_matrices
-from cutaway.train.pieces import gather, norm, restore
-from cutaway.train.simulate import pretended
+from cutaway.train.planning.simulate import pretended
+from cutaway.train.ranks.parallel import Parallel, World, cut, prepare, split_matrices
+from cutaway.train.ranks.pieces import gather, norm, restore
 
 HERE = Path(__file__).parent
 

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cutaway.train.pieces import Piece, Reader, assemble, restore, table
+from cutaway.train.ranks.pieces import Piece, Reader, assemble, restore, table
 from cutaway.weights.safetensors import write_safetensors
 
 

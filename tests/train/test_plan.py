@@ -14,10 +14,10 @@ from torch.utils.flop_counter import FlopCounterMode
 import cutaway
 from cutaway import families, hub
 from cutaway.parts import Attention
-from cutaway.train.devices import DEVICES, device, here
-from cutaway.train.parallel import Parallel, parts
-from cutaway.train.plan import operations, plan
-from cutaway.train.simulate import pretended, run, shapes, work
+from cutaway.train.planning.devices import DEVICES, device, here
+from cutaway.train.planning.plan import operations, plan
+from cutaway.train.planning.simulate import pretended, run, shapes, work
+from cutaway.train.ranks.parallel import Parallel, parts
 
 HERE = Path(__file__).parent
 TINY: dict[str, dict[str, Any]] = {

@@ -7,8 +7,8 @@ import pytest
 
 import cutaway
 from cutaway.train import recipes
+from cutaway.train.adaptation.lora import LoRA
 from cutaway.train.cookbook import RECIPES, named
-from cutaway.train.lora import LoRA
 from cutaway.train.recipes import Recipe
 
 

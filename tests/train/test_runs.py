@@ -13,10 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import cutaway
-from cutaway.train.commands import runs as command
-from cutaway.train.metrics import Metrics
-from cutaway.train.runs import comparison, differences, find, held, holding, listing, look
-from cutaway.train.wording import aligned, amount
+from cutaway.train.report.metrics import Metrics
+from cutaway.train.report.runs import comparison, differences, find, held, holding, listing, look
+from cutaway.train.report.tables import runs as command
+from cutaway.train.report.wording import aligned, amount
 
 
 def make(folder: Path, recipe: dict[str, Any], steps: int = 40, floor: float = 1.5) -> Path:
@@ -169,7 +169,7 @@ def test_looking_never_fails(tmp_path_factory: pytest.TempPathFactory, junk: byt
 
 HOLD = """
 import sys
-from cutaway.train.runs import holding
+from cutaway.train.report.runs import holding
 with holding(sys.argv[1]):
     print("held", flush=True)
     sys.stdin.read()

@@ -24,7 +24,9 @@ def train() -> None:
 class Options:
     """What a run is called, and whether it is one."""
 
-    name: Annotated[str | None, arg(help="of the run's folder; nothing: the recipe's, with a number if it is taken")] = None
+    name: Annotated[
+        str | None, arg(help="of the run's folder; nothing: the recipe's, with a number if it is taken")
+    ] = None
     runs: Annotated[Path, arg(help="where runs are kept")] = Path("runs")
     resume: Annotated[Path | None, arg(help="a run to go on with from its newest checkpoint")] = None
     again: Annotated[bool, arg(help="go on with the run of this name if it is there, else begin it")] = False
@@ -53,7 +55,9 @@ def command(words: list[str]) -> int:
     chosen = [recipes.read(n) if n.endswith(".json") or Path(n).is_file() else cookbook.named(n) for n in names]
     if not chosen:
         start = value_of(flags, "--from")
-        chosen, names = ([cookbook.finetune(start)], [f"from-{Path(start).name}"]) if start else ([cookbook.stdlib()], ["stdlib"])
+        chosen, names = (
+            ([cookbook.finetune(start)], [f"from-{Path(start).name}"]) if start else ([cookbook.stdlib()], ["stdlib"])
+        )
     told = [parsed(recipe, flags) for recipe in chosen]
     options = told[0][0]
     if options.resume is not None:
@@ -92,7 +96,7 @@ def value_of(flags: Sequence[str], name: str) -> str | None:
 
 def parsed(recipe: "Recipe", flags: list[str]) -> tuple[Options, "Recipe"]:
     """The options of the command, and the recipe with those of its fields that flags name."""
-    from ..train.lora import LoRA
+    from ..train.adaptation.lora import LoRA
 
     if (model_type := value_of(flags, "--model-type")) is not None and model_type != recipe.model_type:
         recipe = replace(recipe, model_type=model_type, model=None)
@@ -128,7 +132,7 @@ def say(text: str) -> None:
 
 def begin(recipe: "Recipe", folder: Path) -> int:
     from ..train import run
-    from ..train.display import display
+    from ..train.report.display import display
 
     say(f"{folder}: press Ctrl-C to stop and keep what it has learned")
     return ended(run.start(recipe, folder, say, display))
@@ -136,15 +140,15 @@ def begin(recipe: "Recipe", folder: Path) -> int:
 
 def go_on(folder: Path) -> int:
     from ..train import run
-    from ..train.display import display
+    from ..train.report.display import display
 
     return ended(run.resume(folder, say, display))
 
 
 def ended(run: Any) -> int:
     """Run it, and say what came of it."""
+    from ..train.report.wording import duration
     from ..train.trouble import Diverged
-    from ..train.wording import duration
 
     loop, folder = run.loop, run.folder
     try:
@@ -181,7 +185,9 @@ def verdict(result: dict[str, Any], yardsticks: dict[str, float]) -> list[str]:
     lines += [f"  {name:<{wide}}  {value:.3f}" for name, value in rows]
     if "xz -9" in yardsticks:
         better = ours < yardsticks["xz -9"]
-        lines.append(f"The model {'needs fewer' if better else 'does NOT need fewer'} bits than xz -9 for the same files.")
+        lines.append(
+            f"The model {'needs fewer' if better else 'does NOT need fewer'} bits than xz -9 for the same files."
+        )
     return lines
 
 
@@ -213,8 +219,8 @@ def shown(chosen: list["Recipe"]) -> int:
 
 def planned(chosen: list["Recipe"], options: Options) -> int:
     """What a step of each recipe would take."""
-    from ..train.devices import device, here
-    from ..train.plan import plan
+    from ..train.planning.devices import device, here
+    from ..train.planning.plan import plan
 
     on = here() if options.device == "here" else device(options.device)
     for r in chosen:
@@ -230,7 +236,7 @@ def planned(chosen: list["Recipe"], options: Options) -> int:
 
 def supervised(words: list[str], options: Options) -> int:
     """The same command on several ranks, which go on from the last checkpoint when one of them dies."""
-    from ..train.supervise import supervise
+    from ..train.ranks.supervise import supervise
 
     if options.name is None:
         raise ValueError("a run on several ranks needs a name, by which it is found again: --name NAME")
@@ -251,9 +257,9 @@ def runs(
     log: bool = False,
 ) -> None:
     """Runs as a table; two or more run folders are compared."""
-    from ..train import commands
+    from ..train.report import tables
 
-    print(commands.runs(folders, picture, across=across, log=log))
+    print(tables.runs(folders, picture, across=across, log=log))
 
 
 def check_resume(run: Path) -> int:

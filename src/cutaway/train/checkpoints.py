@@ -16,8 +16,8 @@ from torch import Tensor
 
 from .. import storage
 from ..weights.safetensors import write_safetensors
-from .parallel import World
-from .pieces import Reader, pieces, table
+from .ranks.parallel import World
+from .ranks.pieces import Reader, pieces, table
 
 STEP = re.compile(r"step_(\d{6,})")
 STATE, MANIFEST = "state.json", "manifest.json"
@@ -34,7 +34,12 @@ def steps(run: Path) -> list[int]:
 
 
 def write(
-    run: Path, step: int, tensors: Mapping[str, Tensor], state: Mapping[str, Any], export: Callable[[Path], None], world: World
+    run: Path,
+    step: int,
+    tensors: Mapping[str, Tensor],
+    state: Mapping[str, Any],
+    export: Callable[[Path], None],
+    world: World,
 ) -> Path:
     """Write what all ranks hold of ``tensors``, the JSON ``state``, and ``model/`` through ``export``; all ranks call.
 
@@ -60,7 +65,12 @@ def write_rank(folder: Path, rank: int, mine: Mapping[str, Any]) -> None:
 
 
 def write_shared(
-    run: Path, step: int, mine: Mapping[str, Any], state: Mapping[str, Any], export: Callable[[Path], None], world: World
+    run: Path,
+    step: int,
+    mine: Mapping[str, Any],
+    state: Mapping[str, Any],
+    export: Callable[[Path], None],
+    world: World,
 ) -> Path:
     """The same by several ranks on one file system: each writes its own beside, the first one brings them together."""
     target, beside = folder_of(run, step), run / f".ranks_{step:06}"
@@ -158,7 +168,7 @@ def raw(tensor: Tensor) -> memoryview:
 
 def mean(folders: list[Path], names: Mapping[str, Tensor], prefix: str) -> Iterator[tuple[str, Tensor]]:
     """Each of these weights averaged over checkpoints (Vaswani et al., 2017, section 6.1)."""
-    from .pieces import assemble
+    from .ranks.pieces import assemble
 
     readers = [reader(folder) for folder in folders]
     for name, like in names.items():

@@ -195,7 +195,9 @@ def finetune(start: str) -> Recipe:
         start=start,
         objective=KINDS[network.kind],
         data=Data(("train.txt",)),
-        batch=Batching("bucketed" if network.kind == "encoder-decoder" else "packed", length=length, rows=4, tokens=2048),
+        batch=Batching(
+            "bucketed" if network.kind == "encoder-decoder" else "packed", length=length, rows=4, tokens=2048
+        ),
         steps=500,
         optimizer=Optimizer("adamw", lr=1e-4, betas=(0.9, 0.999), weight_decay=0.0),
         schedule=Schedule("linear", warmup=25),

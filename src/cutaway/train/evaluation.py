@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from ..data.batches import Batches
 from ..model import Model
 from .objectives import Objective
-from .parallel import World
 from .precision import autocast
+from .ranks.parallel import World
 from .recipes import Evaluation
 
 LENGTH, LONGEST, TOGETHER = 64, 400, 256
@@ -38,7 +38,7 @@ class Judge:
         rank, ranks = self.world.rows
         total = torch.zeros(2, dtype=torch.float64)
         for i in range(most):
-            if i % ranks == rank or self.world.mesh is not None and self.world.how.data == "fsdp":
+            if i % ranks == rank or (self.world.mesh is not None and self.world.how.data == "fsdp"):
                 batch = self.objective.batch(self.batches[i * number // most], torch.Generator().manual_seed(i))
                 with torch.no_grad(), autocast(self.world.device, self.precision):
                     inputs = {name: t.to(self.world.device) for name, t in batch.inputs.items()}

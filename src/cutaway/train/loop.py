@@ -19,16 +19,17 @@ from .. import hub
 from ..data.batches import Batches
 from ..data.order import key
 from ..model import Model
-from . import checkpoints, pieces
+from . import checkpoints
+from .adaptation.lora import dense
 from .evaluation import Judge, judging, wearing
 from .learner import Learner
-from .lora import dense
-from .metrics import FIGURES, Metrics, Record
 from .objectives import Batch, Objective
 from .optimizers import Optimizers
-from .parallel import World, accumulating, cut
 from .precision import autocast
+from .ranks import pieces
+from .ranks.parallel import World, accumulating, cut
 from .recipes import Recipe
+from .report.metrics import FIGURES, Metrics, Record
 from .trouble import Diverged, culprit
 
 LINES = 2000  # training records of a run, about
@@ -240,7 +241,9 @@ class Loop:
         reader = checkpoints.reader(checkpoint)
         if self.recipe.ema:
             self.start_average()
-        memory = self.optimizers.blank(name.removeprefix("optimizer/") for name in reader if name.startswith("optimizer/"))
+        memory = self.optimizers.blank(
+            name.removeprefix("optimizer/") for name in reader if name.startswith("optimizer/")
+        )
         wanted = {f"weights/{n}": t for n, t in self.weights().items()} | {f"ema/{n}": t for n, t in self.ema.items()}
         pieces.restore(wanted | {f"optimizer/{n}": t for n, t in memory.items()}, reader)
         self.optimizers.load(memory)

@@ -10,7 +10,6 @@ from torch import Tensor, nn
 from ..parts import Stack
 from .muon import Muon
 
-
 # What an optimiser remembers of a parameter, by its word for it: a number for each of its own, or of a row or column.
 MEMORY: dict[str, Callable[[Tensor], Tensor]] = {
     "step": lambda p: torch.zeros(()),

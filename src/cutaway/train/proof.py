@@ -5,10 +5,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from .. import storage
 from . import checkpoints, recipes
+from .ranks.parallel import World
 from .run import RECIPE, Run, assemble
-from .parallel import World
 
 
 @dataclass(frozen=True)

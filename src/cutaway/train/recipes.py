@@ -3,17 +3,18 @@
 import difflib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, is_dataclass, replace
+from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
 from tyro.conf import arg
 
 from .. import families, storage
-from .lora import LoRA
+from .adaptation.lora import LoRA
 from .optimizers import Optimizer
-from .parallel import Parallel
+from .ranks.parallel import Parallel
 from .schedules import Schedule
+
 
 def told(text: str) -> Any:
     """What ``--help`` says of a field."""
@@ -172,7 +173,12 @@ def strictly(kind: type[Any], values: Any, where: str) -> Any:
             near = difflib.get_close_matches(key, known, 1)
             hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(known)}"
             raise ValueError(f"{where}: {key!r} is no key; {hint}")
-    inner = {f.name: t for f in known.values() for t in (f.type, *get_args(f.type)) if isinstance(t, type) and is_dataclass(t)}
+    inner = {
+        f.name: t
+        for f in known.values()
+        for t in (f.type, *get_args(f.type))
+        if isinstance(t, type) and is_dataclass(t)
+    }
     made = {n: strictly(t, values[n], f"{where}: {n}") for n, t in inner.items() if isinstance(values.get(n), dict)}
     told: dict[str, Any] = {n: (known[n].type, ...) for n in values if n not in made}
     strict = pydantic.ConfigDict(strict=True, allow_inf_nan=False, arbitrary_types_allowed=True)
@@ -195,7 +201,9 @@ def differences(a: Recipe, b: Recipe) -> dict[str, tuple[Any, Any]]:
     """Where two recipes differ: dotted name -> both values."""
     one, two = flat(as_json(a)), flat(as_json(b))
     return {
-        key: (one.get(key), two.get(key)) for key in [*one, *(k for k in two if k not in one)] if one.get(key) != two.get(key)
+        key: (one.get(key), two.get(key))
+        for key in [*one, *(k for k in two if k not in one)]
+        if one.get(key) != two.get(key)
     }
 
 

@@ -16,20 +16,21 @@ from .. import __version__, hub, storage
 from ..model import Model
 from ..parts import Stack
 from ..text import Tokenizer
-from . import adapters, checkpoints, lora, patterns, recipes
-from .curves import picture
+from . import checkpoints, recipes
+from .adaptation import lora, patterns, peft
 from .evaluation import Judge
 from .learner import Learner
 from .loop import Loop, Screen
 from .material import Material, material
-from .metrics import Metrics, TensorBoard, read, rewind
 from .muon import iterating
 from .objectives import objective_for
 from .optimizers import Optimizers
-from .parallel import World, prepare
 from .precision import probe
+from .ranks.parallel import World, prepare
 from .recipes import Recipe
-from .runs import holding
+from .report.curves import picture
+from .report.metrics import Metrics, TensorBoard, read, rewind
+from .report.runs import holding
 
 RECIPE, METRICS, CURVE, MODEL, ADAPTER = "recipe.json", "metrics.jsonl", "curve.svg", "model", "adapter"
 SPARE = 0.8  # of the minutes go into steps; the rest is for validation, checkpoints and a busy machine
@@ -70,7 +71,7 @@ class Run:
         result = loop.result()
         if loop.world.first:
             if lora.adapters(loop.model):
-                adapters.write(loop.model, loop.folder / ADAPTER, loop.recipe.start)
+                peft.write(loop.model, loop.folder / ADAPTER, loop.recipe.start)
             with storage.write_folder(loop.folder / MODEL) as new:
                 hub.write(loop.model, new, result)
             self.draw()
@@ -205,7 +206,9 @@ def fresh(recipe: Recipe, tokenizer: Tokenizer) -> Model:
     ids = {name: getattr(tokenizer, name) for name in ("bos_token_id", "eos_token_id", "pad_token_id")}
     start = {}
     if model.kind == "encoder-decoder" and model.origin.get("decoder_start_token_id") is None:
-        start = {"decoder_start_token_id": ids["bos_token_id"] if ids["bos_token_id"] is not None else ids["pad_token_id"]}
+        start = {
+            "decoder_start_token_id": ids["bos_token_id"] if ids["bos_token_id"] is not None else ids["pad_token_id"]
+        }
     model.origin.generation = {name: i for name, i in (ids | start).items() if i is not None}
     return model
 

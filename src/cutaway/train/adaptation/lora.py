@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ..model import Model
+from ...model import Model
 from .patterns import choose
 
 

@@ -9,11 +9,11 @@ from math import prod
 from pathlib import Path
 from typing import Any, Literal
 
-from ..storage import read_json
-from ..weights import read_tensors
-from .checkpoints import folder_of, steps
+from ...storage import read_json
+from ...weights import read_tensors
+from ..checkpoints import folder_of, steps
+from ..recipes import flat
 from .metrics import Record, best, read
-from .recipes import flat
 from .wording import aligned, amount, duration, visible
 
 RECIPE, METRICS, RESULT, LOCK = "recipe.json", "metrics.jsonl", "model", ".lock"

@@ -26,9 +26,9 @@ from torch.distributed.tensor.parallel import (
 )
 from torch.nn.parallel import DistributedDataParallel
 
-from ..model import restarts
-from ..parts import MLP, Attention, GatedMLP, Stack
-from ..parts.rotary import Rotary
+from ...model import restarts
+from ...parts import MLP, Attention, GatedMLP, Stack
+from ...parts.rotary import Rotary
 from .ring import Ring
 
 GATHERED = {"float32": torch.float32, "bfloat16": torch.bfloat16}

@@ -11,11 +11,11 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from ..kernels import Softmax
-from ..kernels.softmax import Keys, Mixed, Queries, Values
-from ..scores import CAUSAL, FULL, OPEN, Band, Mask, Rule, dense
-from ..scores.masks import Placed, SlotMask
-from ..scores.rules import Given, PerToken
+from ...kernels import Softmax
+from ...kernels.softmax import Keys, Mixed, Queries, Values
+from ...scores import CAUSAL, FULL, OPEN, Band, Mask, Rule, dense
+from ...scores.masks import Placed, SlotMask
+from ...scores.rules import Given, PerToken
 
 
 @dataclass(frozen=True)

@@ -12,11 +12,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..model import Model
-from ..names import load
-from ..storage import read_json, write_folder, write_json
-from ..weights import Tensors
-from ..weights.safetensors import read_safetensors, write_safetensors
+from ...model import Model
+from ...names import load
+from ...storage import read_json, write_folder, write_json
+from ...weights import Tensors
+from ...weights.safetensors import read_safetensors, write_safetensors
 from .lora import LoRALinear, adapters, linears, places
 from .patterns import near
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.distributed.tensor import DTensor
 from torch.distributed.tensor._utils import compute_local_shape_and_global_offset
 
-from ..weights.safetensors import Stored, read_safetensors
+from ...weights.safetensors import Stored, read_safetensors
 from .parallel import World
 
 Box = tuple[tuple[int, int], ...]  # begin and end on every axis

@@ -10,12 +10,12 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from .. import families
-from ..hub import Undrawn
-from ..parts import Attention, Context, Network, Stack
-from ..scores import OPEN
-from .parallel import GATHERED, Parallel, World, parts, prepare
-from .pieces import held
+from ... import families
+from ...hub import Undrawn
+from ...parts import Attention, Context, Network, Stack
+from ...scores import OPEN
+from ..ranks.parallel import GATHERED, Parallel, World, parts, prepare
+from ..ranks.pieces import held
 
 
 @contextmanager

@@ -11,12 +11,12 @@ from typing import Any
 import torch
 from torch import nn
 
-from ..costs import count, products
-from ..hub import sketch
-from ..parts import MLP, Attention, Network, Stack, Unembed
+from ...costs import count, products
+from ...hub import sketch
+from ...parts import MLP, Attention, Network, Stack, Unembed
+from ..learner import NUMBERS
+from ..ranks.parallel import GATHERED, Parallel, parts
 from .devices import Device, device
-from .learner import NUMBERS
-from .parallel import GATHERED, Parallel, parts
 from .simulate import Work, shapes, work
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}

@@ -14,10 +14,10 @@ from torch import Tensor
 
 import cutaway
 from cutaway.model import Model
-from cutaway.train import adapters
-from cutaway.train.lora import LoRA, add, merge
-from cutaway.train.lora import adapters as adapted
-from cutaway.train.patterns import unfreeze
+from cutaway.train.adaptation import peft as adapters
+from cutaway.train.adaptation.lora import LoRA, add, merge
+from cutaway.train.adaptation.lora import adapters as adapted
+from cutaway.train.adaptation.patterns import unfreeze
 
 # The published type, sizes of transformers' config, PEFT's targets: fused and transposed, by head, by part, ...
 SMALL: dict[str, Any] = dict(

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..storage.settings import parse
+from ...storage.settings import parse
 
 Record = Mapping[str, Any]
 NUMBERS = {"step", "loss", "tokens", "seconds", "exact", "bits_per_byte"}

@@ -1,0 +1,1 @@
+"""Training: recipes, objectives, the loop, and what it leaves behind."""

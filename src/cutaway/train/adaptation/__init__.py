@@ -1,0 +1,1 @@
+"""Learning a little beside what is known: LoRA, its published format, parts that stay frozen."""

@@ -1,0 +1,1 @@
+"""What a training step would take, before it runs."""

@@ -1,0 +1,1 @@
+"""One run on many devices: ranks, pieces of tensors, rings, restarts."""
