@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Sets Cutaway up in .venv, once, and runs it. Needs Python 3.11 or newer and nothing else.
 
-python3 run.py                  the main job: make a small checkpoint, load it, generate from it
+python3 run.py                  the main job: train a small decoder on Python's own source, in minutes
 python3 run.py test [ARGS]      the tests; ARGS go to pytest, paths count from the repository
 python3 run.py check            lint and types of this repository
 python3 run.py COMMAND [ARGS]   any command of cutaway: python3 run.py show gpt2
@@ -150,7 +150,10 @@ def main(words: list[str]) -> int:
         return test(words[1:])
     if checking:
         return check()
-    return call(BIN / "cutaway", *words) if words else call(PYTHON, "-m", "cutaway.demo", ROOT / "demo-model")
+    # In place of this process, so that a Ctrl-C reaches the command and nothing else; -P keeps the names of files in
+    # the current folder from being taken for modules.
+    os.environ["CUTAWAY_PROG"] = f"python3 {sys.argv[0]}"
+    os.execv(PYTHON, [str(PYTHON), "-P", "-m", "cutaway.cli", *(words or ["train"])])
 
 
 if __name__ == "__main__":

@@ -1,5 +1,7 @@
 """Saves that are killed: ``python saving.py calls|moments FOLDER`` prints what came of them."""
 
+import builtins
+import errno
 import json
 import os
 import random
@@ -8,9 +10,12 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import IO, Any
+
+import pytest
 
 from cutaway.storage import locate, read_json, write_folder, write_json
 
@@ -137,10 +142,54 @@ def at_random_moments(folder: Path) -> None:
     print(f"{left} of 12 kills left something to clear, in {last} saves")
 
 
-def python(*arguments: object, **environment: str) -> str:
+class Disk:
+    """A disk that fails with ENOSPC at the k-th call that changes it; ``calls`` are those so far."""
+
+    def __init__(self, k: int, patch: pytest.MonkeyPatch):
+        self.k, self.calls = k, list[str]()
+        for name in ("fsync", "rename", "mkdir"):
+            patch.setattr(os, name, self.counted(name, getattr(os, name)))
+        patch.setattr(builtins, "open", partial(self.open, open, self.counted("open", open)))
+
+    def counted(self, name: str, call: Callable[..., Any]) -> Callable[..., Any]:
+        def run(*args: Any, **kwargs: Any) -> Any:
+            if name != "mkdir" or not os.path.isdir(args[0]):
+                self.calls.append(name)
+                if len(self.calls) == self.k:
+                    named = args[:1] if name in ("open", "rename", "mkdir") else ()
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), *named)
+            return call(*args, **kwargs)
+
+        return run
+
+    def open(
+        self, plain: Callable[..., Any], counted: Callable[..., Any], file: Any, mode: str = "r", **more: Any
+    ) -> Any:
+        return Writer(counted(file, mode, **more), self) if "w" in mode else plain(file, mode, **more)
+
+
+class Writer:
+    """A file whose writes, and whose closing, which writes too, are counted."""
+
+    def __init__(self, file: IO[Any], disk: Disk):
+        self.file, self.write, self.flush = (
+            file,
+            disk.counted("write", file.write),
+            disk.counted("close", file.close),
+        )
+
+    def __enter__(self) -> "Writer":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with self.file:
+            self.flush()
+
+
+def python(*arguments: object, seconds: float = 120, **environment: str) -> str:
     """What a Python process prints."""
     command = [sys.executable, "-W", "error", *map(str, arguments)]
-    done = subprocess.run(command, env=os.environ | environment, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(command, env=os.environ | environment, capture_output=True, text=True, timeout=seconds)
     assert done.returncode == 0, done.stderr
     return done.stdout
 

@@ -36,7 +36,6 @@ LAYER = {
     "cutaway.train": 6,
     "cutaway": 6,
     "cutaway.cli": 7,
-    "cutaway.demo": 7,
 }
 CORE = {"cutaway.scores", "cutaway.names", "cutaway.kernels", "cutaway.parts"}
 CORE_LINES, FAMILY_LINES, FILE_LINES, FUNCTION_LINES = 1850, 120, 300, 50
@@ -44,8 +43,9 @@ CORE_LINES, FAMILY_LINES, FILE_LINES, FUNCTION_LINES = 1850, 120, 300, 50
 OUTSIDE = {"httpx", "huggingface_hub", "os", "requests", "socket", "subprocess", "sys", "urllib"}
 # A decorator that is not in this list might register what it decorates.
 DECORATORS = {
-    "abstractmethod", "cache", "cached_property", "classmethod", "contextmanager", "dataclass", "lru_cache", "no_type_check",
-    "overload", "override", "property", "staticmethod", "torch.inference_mode", "torch.no_grad", "wraps",
+    "abstractmethod", "cache", "cached_property", "classmethod", "contextmanager", "dataclass", "lru_cache",
+    "no_type_check", "overload", "override", "property", "staticmethod", "torch.inference_mode", "torch.no_grad",
+    "wraps",
 }  # fmt: skip
 
 

@@ -16,6 +16,7 @@ KINDS: list[tuple[tuple[type[nn.Module], ...], str]] = [
     ((Learned,), "positions"),
     ((nn.Embedding,), "embeddings"),
     ((LayerNorm, RMSNorm), "norms"),
+    ((nn.RNNBase,), "recurrent"),
 ]
 
 
@@ -115,6 +116,8 @@ def products(module: nn.Module) -> int:
         (tied,) = module.tied
         weight = module.weight if tied is None else tied.weight
         return 0 if weight is None else 2 * weight.numel()
+    if isinstance(module, nn.RNNBase):
+        return 2 * sum(p.numel() for p in module.parameters() if p.ndim == 2)
     return 0
 
 

@@ -1,17 +1,13 @@
 """A folder is replaced as a whole or not at all, whatever fails, whenever it is killed, whoever else saves."""
 
-import builtins
 import errno
 import os
 import shutil
-from collections.abc import Callable
-from functools import partial
 from pathlib import Path
-from typing import IO, Any
 
 import pytest
 import saving
-from saving import CONFIG, checkpoint, python, save, version
+from saving import CONFIG, Disk, checkpoint, python, save, version
 
 from cutaway.storage import write_folder, write_json
 
@@ -126,49 +122,6 @@ def test_all_is_on_disk_before_it_takes_its_place_and_the_place_after(
 
 
 # ---- fail at call k ----------------------------------------------------------------------------------------
-
-
-class Disk:
-    """A disk that fails with ENOSPC at the k-th call that changes it; ``calls`` are those so far."""
-
-    def __init__(self, k: int, patch: pytest.MonkeyPatch):
-        self.k, self.calls = k, list[str]()
-        for name in ("fsync", "rename", "mkdir"):
-            patch.setattr(os, name, self.counted(name, getattr(os, name)))
-        patch.setattr(builtins, "open", partial(self.open, open, self.counted("open", open)))
-
-    def counted(self, name: str, call: Callable[..., Any]) -> Callable[..., Any]:
-        def run(*args: Any, **kwargs: Any) -> Any:
-            if name != "mkdir" or not os.path.isdir(args[0]):
-                self.calls.append(name)
-                if len(self.calls) == self.k:
-                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-            return call(*args, **kwargs)
-
-        return run
-
-    def open(
-        self, plain: Callable[..., Any], counted: Callable[..., Any], file: Any, mode: str = "r", **more: Any
-    ) -> Any:
-        return Writer(counted(file, mode, **more), self) if "w" in mode else plain(file, mode, **more)
-
-
-class Writer:
-    """A file whose writes, and whose closing, which writes too, are counted."""
-
-    def __init__(self, file: IO[Any], disk: Disk):
-        self.file, self.write, self.flush = (
-            file,
-            disk.counted("write", file.write),
-            disk.counted("close", file.close),
-        )
-
-    def __enter__(self) -> "Writer":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        with self.file:
-            self.flush()
 
 
 @pytest.mark.parametrize("before", [True, False])

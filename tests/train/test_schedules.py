@@ -1,6 +1,7 @@
 """Schedules against their formulas, and laws that all of them keep."""
 
 import math
+from itertools import pairwise
 from typing import get_args
 
 import pytest
@@ -37,7 +38,7 @@ def test_laws(shape, warmup, floor, decay, steps):
     assert all(0 < v <= 1 + 1e-12 or (v == 0 and floor == 0) for v in values[:-1])
     assert values[:warmup] == sorted(values[:warmup])
     after = values[warmup:]
-    assert all(b <= a + 1e-12 for a, b in zip(after, after[1:], strict=False))
+    assert all(b <= a + 1e-12 for a, b in pairwise(after))
     assert min(after) >= floor - 1e-12
 
 

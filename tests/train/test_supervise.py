@@ -12,7 +12,11 @@ import pytest
 from cutaway.train.ranks.supervise import supervise
 
 HERE = Path(__file__).parent
-RUN = "import sys; from cutaway.train.ranks.supervise import supervise; sys.exit(supervise(sys.argv[3:], 2, int(sys.argv[2])))"
+RUN = """
+import sys
+from cutaway.train.ranks.supervise import supervise
+sys.exit(supervise(sys.argv[3:], 2, int(sys.argv[2])))
+"""
 
 
 def start(script: Path, *words: str, restarts: int) -> "subprocess.Popen[str]":

@@ -106,7 +106,8 @@ def parsed(recipe: "Recipe", flags: list[str]) -> tuple[Options, "Recipe"]:
         raise ValueError(f"{odd[0]}: the model to go on from is as it is")
 
     found = tyro.cli(
-        Command, default=Command(Options(), recipe), args=flags, prog="cutaway train [RECIPE ...]", config=(tyro.conf.AvoidSubcommands,),
+        Command, default=Command(Options(), recipe), args=flags, prog="cutaway train [RECIPE ...]",
+        config=(tyro.conf.AvoidSubcommands,),
         description=f"Recipes: a JSON file, or one of {', '.join(names_of_recipes())}.",
     )  # fmt: skip
     return found.options, found.recipe
@@ -148,12 +149,12 @@ def go_on(folder: Path) -> int:
 def ended(run: Any) -> int:
     """Run it, and say what came of it."""
     from ..train.report.wording import duration
-    from ..train.trouble import Diverged
+    from ..train.trouble import DivergedError
 
     loop, folder = run.loop, run.folder
     try:
         result = run.go()
-    except Diverged as error:
+    except DivergedError as error:
         print(f"cutaway: training stopped: {error}", file=sys.stderr)
         print(f"the last good checkpoint stays in {folder}; try a lower --optimizer.lr", file=sys.stderr)
         return 1

@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 
 from ..storage import read_json, write_json
-from ..storage.folder import _locked, _sync
+from ..storage.folder import locked, sync
 from ..weights.safetensors import write_safetensors
 from .faults import Faults
 from .shards import FORMAT, INDEX, Shards, measured
@@ -41,7 +41,7 @@ def write(
     made_from = {"source": source.key(), "encode": encode.key(), "tokens": tokens}
     digest = sha256(json.dumps(made_from, sort_keys=True).encode()).hexdigest()
     folder.mkdir(parents=True, exist_ok=True)
-    with _locked(folder):
+    with locked(folder):
         if (folder / INDEX).is_file() and read_json(folder / INDEX).get("made_from") == digest:
             return Shards(folder)
         (folder / INDEX).unlink(missing_ok=True)
@@ -146,8 +146,8 @@ def _aside(path: Path) -> Iterator[Path]:
     new = path.with_name(f"{path.name}.{os.getpid()}.new")
     try:
         yield new
-        _sync(new)
+        sync(new)
         os.replace(new, path)
-        _sync(path.parent)
+        sync(path.parent)
     finally:
         new.unlink(missing_ok=True)

@@ -74,9 +74,9 @@ def write_folder(folder: str | Path) -> Iterator[Path]:
 def recover(folder: Path) -> None:
     """Clear up after processes killed while they saved ``folder``; what they had set aside comes back."""
     if _left(folder):
-        with _locked(folder.parent):
+        with locked(folder.parent):
             for work in _left(folder):
-                with _locked(work, wait=False) as abandoned:
+                with locked(work, wait=False) as abandoned:
                     if abandoned:
                         _settle(work, folder)
 
@@ -107,10 +107,10 @@ def _workplace(folder: Path) -> Iterator[Path]:
     folder.parent.mkdir(parents=True, exist_ok=True)
     recover(folder)
     with ExitStack() as stack:
-        with _locked(folder.parent):
+        with locked(folder.parent):
             work = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=".saving", dir=folder.parent))
             try:
-                stack.enter_context(_locked(work))
+                stack.enter_context(locked(work))
             except OSError:
                 work.rmdir()
                 raise
@@ -119,7 +119,7 @@ def _workplace(folder: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def _locked(folder: Path, wait: bool = True) -> Iterator[bool]:
+def locked(folder: Path, wait: bool = True) -> Iterator[bool]:
     """Lock a folder until the end of the block or of the process; says whether the lock was to be had.
 
     It is not where another process has it, nor on a file system without locks: saves go on there unlocked,
@@ -139,14 +139,14 @@ def _locked(folder: Path, wait: bool = True) -> Iterator[bool]:
 def _commit(work: Path, folder: Path) -> None:
     for parent, _, names in os.walk(work / "new"):
         for name in names:
-            _sync(Path(parent, name))
-        _sync(Path(parent))
-    with _locked(folder.parent):
+            sync(Path(parent, name))
+        sync(Path(parent))
+    with locked(folder.parent):
         if folder.exists():
             os.rename(folder, work / "old")
         try:
             os.rename(work / "new", folder)
-            _sync(folder.parent)
+            sync(folder.parent)
         except BaseException:
             if not (work / "new").exists():
                 os.rename(folder, work / "new")
@@ -159,7 +159,7 @@ def _settle(work: Path, folder: Path) -> None:
     shutil.rmtree(work, ignore_errors=True)
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -57,7 +57,12 @@ def _finite(text: str) -> float:
 
 
 def write_json(path: str | Path, value: Mapping[str, Any]) -> None:
-    """Write an object as JSON that ``read_json`` accepts. Raises ValueError for NaN and infinities."""
+    """Write an object as JSON that ``read_json`` accepts. Raises ValueError for NaN and infinities.
+
+    Raises OSError that names the file when the disk fails."""
     text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False)
-    with open(path, "w", encoding="utf-8") as file:
-        file.write(text + "\n")
+    try:
+        with open(path, "w", encoding="utf-8") as file:
+            file.write(text + "\n")
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from error

@@ -11,8 +11,9 @@ HUB_NAME = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?", re.ASCII)
 def locate(source: str | Path, *, revision: str | None = None) -> Path:
     """The checkpoint folder that ``source`` means: a folder here, or a hub name (``owner/name``, ``name``).
 
-    The folder of a training run means its result. A folder comes before a hub name, and a ``Path`` is never a hub name. Hub files are fetched once into the
-    hub library's cache, under its settings (``HF_HOME``, ``HF_ENDPOINT``, ``HF_HUB_OFFLINE``); code never is.
+    The folder of a training run means its result. A folder comes before a hub name, and a ``Path`` is never a hub
+    name. Hub files are fetched once into the hub library's cache, under its settings (``HF_HOME``, ``HF_ENDPOINT``,
+    ``HF_HUB_OFFLINE``); code never is.
 
     Raises FileNotFoundError (no such folder, hub name, revision, cached copy or config.json),
     NotADirectoryError, PermissionError (gated), ConnectionError (no network), ValueError (no name; a folder

@@ -59,9 +59,9 @@ def write_rank(folder: Path, rank: int, mine: Mapping[str, Any]) -> None:
     path = folder / f"rank_{rank:05}.safetensors"
     try:
         write_safetensors(path, {name: piece.tensor for name, piece in mine.items()}, {"format": "pt"})
-        storage.write_json(path.with_suffix(".json"), table(mine))
     except OSError as error:
         raise OSError(error.errno, error.strerror, str(path)) from error
+    storage.write_json(path.with_suffix(".json"), table(mine))
 
 
 def write_shared(

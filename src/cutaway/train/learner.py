@@ -85,7 +85,7 @@ def head_loss(
     vocab = max((w.shape[0] for w in weights), default=1)
     rows = max(1, NUMBERS // vocab)
     if torch.is_grad_enabled():
-        return HeadLoss.apply(head, smoothing, rows, targets, hidden, *weights)  # type: ignore[no-any-return]
+        return HeadLoss.apply(head, smoothing, rows, targets, hidden, *weights)
     parts = [
         cross_entropy(head(h), t, smoothing)[0]
         for h, t in zip(hidden.split(rows), targets.split(rows), strict=True)
@@ -112,11 +112,12 @@ class Learner(nn.Module):
         super().__init__()
         self.model, self.smoothing = model, smoothing
 
-    def forward(self, inputs: Mapping[str, Tensor], targets: Int[Tensor, "*N"]) -> Float[Tensor, ""]:
+    def forward(self, inputs: Mapping[str, Any], targets: Int[Tensor, "*N"]) -> Float[Tensor, ""]:
         states = self.model.states(**inputs)
-        if self.model.config.head in ("lm", "masked_lm"):
+        head = self.model.network.head
+        if head is not None and self.model.config.head in ("lm", "masked_lm"):
             smoothing = self.smoothing if self.training else 0.0
-            return head_loss(self.model.network.head, states.hidden.flatten(0, 1), targets.flatten(), smoothing)
+            return head_loss(head, states.hidden.flatten(0, 1), targets.flatten(), smoothing)
         logits = self.model.answer(states).logits
         if logits is None:
             raise ValueError(f"a {self.model.origin.model_type} with head {self.model.config.head!r} has no logits")

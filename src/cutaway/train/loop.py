@@ -29,8 +29,8 @@ from .precision import autocast
 from .ranks import pieces
 from .ranks.parallel import World, accumulating, cut
 from .recipes import Recipe
-from .report.metrics import FIGURES, Metrics, Record
-from .trouble import Diverged, culprit
+from .report.metrics import FIGURES, Metrics, Record, TensorBoard
+from .trouble import DivergedError, culprit
 
 LINES = 2000  # training records of a run, about
 
@@ -73,7 +73,7 @@ class Loop:
     precision: str
     about: Mapping[str, Any]  # what else a checkpoint says: versions, threads, data
     screen: Any = field(default_factory=Screen)
-    metrics: list[Metrics] = field(default_factory=list)
+    metrics: list[Metrics | TensorBoard] = field(default_factory=list)
     progress: Progress = field(default_factory=Progress)
     ema: dict[str, Tensor] = field(default_factory=dict)
     stopping: str | None = None
@@ -122,7 +122,7 @@ class Loop:
         gradients = {n: p.grad for n, p in self.learner.named_parameters() if p.grad is not None}
         norm = pieces.norm(gradients, self.world)
         if not math.isfinite(loss) or not math.isfinite(norm.item()):
-            raise Diverged(culprit(self.learner, batches, number, self.world.device, self.precision))
+            raise DivergedError(culprit(self.learner, batches, number, self.world.device, self.precision))
         if recipe.clip and norm > recipe.clip:
             torch._foreach_mul_(list(gradients.values()), recipe.clip / (norm + 1e-6))
         factor = recipe.schedule(number, recipe.steps)
@@ -148,7 +148,7 @@ class Loop:
     def run(self, until: int | None = None) -> str:
         """Train to the end (or only to step ``until``); returns why it ended: "finished" or the reason.
 
-        Raises Diverged when the loss or a gradient is no longer a number; the last checkpoint stays."""
+        Raises DivergedError when the loss or a gradient is no longer a number; the last checkpoint stays."""
         recipe, began, before = self.recipe, time.perf_counter(), self.progress.seconds
         spacing = max(1, recipe.steps // LINES)
         window: list[tuple[float, int]] = [(began, self.progress.tokens)]
@@ -229,7 +229,7 @@ class Loop:
         return made
 
     def result(self) -> dict[str, Tensor]:
-        """The weights to use, whole and on the CPU of the first rank: adapters merged, the running mean if there is one."""
+        """The weights to use, whole and on the CPU of the first rank: adapters merged, the running mean if there is."""
         with wearing(self.weights(), self.ema):
             whole = pieces.gather(dense(self.model), self.world)
             return {name: t.clone() for name, t in whole.items()} if self.ema else whole

@@ -28,14 +28,16 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Part(Source):
-    """A source with other names for its columns, or a share of its records: ``keep(number)`` says which."""
+    """A source with other names for its columns, or a share of its records: one in EVERY, or the others.
+
+    Both shares read everything; what is bad is counted once, with the training share."""
 
     inner: Source
     names: dict[str, str]
     split: str = "all"
 
     def records(self, faults: Faults) -> Iterator[dict[str, str]]:
-        for number, record in enumerate(self.inner.records(faults)):
+        for number, record in enumerate(self.inner.records(Faults() if self.split == "validation" else faults)):
             if self.split == "all" or (number % EVERY == EVERY - 1) == (self.split == "validation"):
                 yield {ours: record[theirs] for ours, theirs in self.names.items()}
 
@@ -50,6 +52,8 @@ def named(names: tuple[str, ...], data: Data, columns: dict[str, str], split: st
             raise ValueError(f"{names[0]} has no column for {wrong[0]!r}")
         made: Source = Stdlib(split) if names == ("stdlib",) else Dates(split, DATES[split])
         return Part(made, {"input": "text"} if names == ("stdlib",) else {c: c for c in columns})
+    if embedded := {"stdlib", "dates"} & set(names):
+        raise ValueError(f"{min(embedded)} cannot be mixed with other data, got {', '.join(names)}")
     if data.parallel:
         if len(names) != 2:
             raise ValueError(f"parallel text is two files, input and target, got {len(names)}: {', '.join(names)}")

@@ -44,7 +44,7 @@ class Optimizers:
 
     def __init__(self, model: nn.Module, how: Optimizer, iterate: torch.dtype = torch.float32):
         self.how = how
-        self.names = {p: n for n, p in model.named_parameters() if p.requires_grad}
+        self.names: dict[Tensor, str] = {p: n for n, p in model.named_parameters() if p.requires_grad}
         if not self.names:
             raise ValueError("nothing to train: every parameter is frozen")
         matrices = inner_matrices(model) & set(self.names) if how.kind == "muon" else set()

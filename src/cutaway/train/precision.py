@@ -6,10 +6,12 @@ where it does not: both kinds of processor are common, and their names do not te
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
+Name = Literal["float32", "bfloat16"]
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
@@ -17,10 +19,10 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 class Probe:
     """Seconds that a forward and backward pass of one micro-batch took, by precision."""
 
-    seconds: dict[str, float]
+    seconds: dict[Name, float]
 
     @property
-    def best(self) -> str:
+    def best(self) -> Name:
         return min(self.seconds, key=lambda name: self.seconds[name])
 
     def __str__(self) -> str:
@@ -36,13 +38,13 @@ def autocast(device: torch.device, precision: str) -> torch.autocast:
 
 
 def probe(
-    learner: nn.Module, inputs: Mapping[str, Tensor], targets: Tensor, names: tuple[str, ...], seconds: float = 0.4
+    learner: nn.Module, inputs: Mapping[str, Tensor], targets: Tensor, names: tuple[Name, ...], seconds: float = 0.4
 ) -> Probe:
     """Time a pass on a real batch in each of these precisions, ``seconds`` each and at least twice.
 
     Gradients are dropped, and random numbers are drawn as if nothing had happened."""
     device = targets.device
-    took = {}
+    took: dict[Name, float] = {}
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         for name in names:
             times: list[float] = []

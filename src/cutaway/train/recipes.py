@@ -98,8 +98,8 @@ class Recipe:
     batch: Batching = Batching()
     steps: int = 1000
     minutes: Annotated[float | None, told("take fewer steps where so many would take longer, by a probe")] = None
-    optimizer: Optimizer = Optimizer()
-    schedule: Schedule = Schedule()
+    optimizer: Optimizer = field(default_factory=Optimizer)
+    schedule: Schedule = field(default_factory=Schedule)
     clip: Annotated[float, told("largest norm of the gradient; 0: any")] = 1.0
     smoothing: Annotated[float, told("label smoothing")] = 0.0
     ema: Annotated[float, told("decay of a running mean of the weights, which is then the result; 0: none")] = 0.0
@@ -114,7 +114,7 @@ class Recipe:
     precision: Precision = "auto"
     recompute: Annotated[bool, told("compute activations of blocks again instead of keeping them")] = False
     compile: Annotated[bool, told("torch.compile every block")] = False
-    parallel: Parallel = Parallel()
+    parallel: Parallel = field(default_factory=Parallel)
     tensorboard: bool = False
     seed: int = 0
 
@@ -125,8 +125,9 @@ class Recipe:
         if type(self.model) is not config:
             raise ValueError(f"a {self.model_type} is described by {config.__module__}.Config, got {self.model!r:.80}")
         for name, value, least in (
-            ("steps", self.steps, 1), ("batch.rows", self.batch.rows, 1), ("batch.accumulate", self.batch.accumulate, 1),
-            ("batch.length", self.batch.length, 1), ("clip", self.clip, 0), ("save.keep", self.save.keep, 1),
+            ("steps", self.steps, 1), ("clip", self.clip, 0), ("save.keep", self.save.keep, 1),
+            ("batch.rows", self.batch.rows, 1), ("batch.length", self.batch.length, 1),
+            ("batch.accumulate", self.batch.accumulate, 1),
         ):  # fmt: skip
             if value < least:
                 raise ValueError(f"{name} is at least {least}, got {value}")

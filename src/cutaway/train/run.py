@@ -25,7 +25,7 @@ from .material import Material, material
 from .muon import iterating
 from .objectives import objective_for
 from .optimizers import Optimizers
-from .precision import probe
+from .precision import Name, probe
 from .ranks.parallel import World, prepare
 from .recipes import Recipe
 from .report.curves import picture
@@ -72,9 +72,9 @@ class Run:
         if loop.world.first:
             if lora.adapters(loop.model):
                 peft.write(loop.model, loop.folder / ADAPTER, loop.recipe.start)
-            with storage.write_folder(loop.folder / MODEL) as new:
-                hub.write(loop.model, new, result)
             self.draw()
+            with storage.write_folder(loop.folder / MODEL) as new:  # last: where it is, the run is finished
+                hub.write(loop.model, new, result)
         loop.world.wait()
         return {k: v for k, v in found.items() if k not in ("kind", "step", "seconds")}
 
@@ -93,7 +93,9 @@ def start(recipe: Recipe, folder: Path, say: Say, screen: Callable[..., Any] | N
     made = assemble(recipe, folder, world, say)
     if world.first:
         folder.mkdir(parents=True, exist_ok=True)
-        storage.write_json(folder / RECIPE, recipes.as_json(made.loop.recipe))
+        fresh = folder.parent / ".data" / f"{folder.name}.json"  # a run has a whole recipe, or is none
+        storage.write_json(fresh, recipes.as_json(made.loop.recipe))
+        fresh.replace(folder / RECIPE)
     return equip(made, screen)
 
 
@@ -203,13 +205,12 @@ def fresh(recipe: Recipe, tokenizer: Tokenizer) -> Model:
     config = {**vars(recipe.model), "vocab": max(len(tokenizer), recipe.model.vocab if recipe.tokens.folder else 0)}
     model = hub.build(recipe.model_type, **config)
     model.tokenizer = tokenizer
-    ids = {name: getattr(tokenizer, name) for name in ("bos_token_id", "eos_token_id", "pad_token_id")}
-    start = {}
-    if model.kind == "encoder-decoder" and model.origin.get("decoder_start_token_id") is None:
-        start = {
-            "decoder_start_token_id": ids["bos_token_id"] if ids["bos_token_id"] is not None else ids["pad_token_id"]
-        }
-    model.origin.generation = {name: i for name, i in (ids | start).items() if i is not None}
+    named = ("bos_token_id", "eos_token_id", "pad_token_id")
+    ids = {name: i for name in named if (i := getattr(tokenizer, name)) is not None}
+    if model.kind == "encoder-decoder":
+        ids["decoder_start_token_id"] = ids.get("bos_token_id", ids.get("pad_token_id", 0))
+    model.origin.generation = ids
+    model.origin.kept = {name: ids.get(name, value) for name, value in model.origin.kept.items()}
     return model
 
 
@@ -225,7 +226,7 @@ def measured(
     recipe: Recipe, learner: Learner, objective: Any, batches: Any, world: World, say: Say
 ) -> tuple[Recipe, str]:
     """The precision that is fastest here, and as many steps as the minutes allow; both then stand in the recipe."""
-    names = ("float32", "bfloat16") if recipe.precision == "auto" else (recipe.precision,)
+    names: tuple[Name, ...] = ("float32", "bfloat16") if recipe.precision == "auto" else (recipe.precision,)
     if world.size > 1 or (recipe.precision != "auto" and recipe.minutes is None):
         chosen = names[0] if recipe.precision != "auto" else ("bfloat16" if world.device.type == "cuda" else "float32")
         return replace(recipe, precision=chosen), chosen
@@ -250,7 +251,7 @@ def speed_up(learner: Learner, recipe: Recipe) -> None:
 
     for block in (b for m in learner.modules() if isinstance(m, Stack) for b in m.blocks):
         if recipe.recompute:
-            block.forward = partial(checkpoint, block.forward, use_reentrant=False)  # type: ignore[method-assign]
+            block.forward = partial(checkpoint, block.forward, use_reentrant=False)
         if recipe.compile:
             block.compile()
 

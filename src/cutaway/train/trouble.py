@@ -10,7 +10,7 @@ from .objectives import Batch
 from .precision import autocast
 
 
-class Diverged(ArithmeticError):
+class DivergedError(ArithmeticError):
     """The loss or a gradient is NaN or infinite."""
 
 

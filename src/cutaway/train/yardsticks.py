@@ -22,21 +22,26 @@ def ngrams(train: Sequence[bytes], texts: Sequence[bytes], order: int = 5) -> fl
     ``texts``."""
     known, asked = joined(train, order), joined(texts, order)
     probability = np.full(len(asked), 1 / BYTES)
+    there = real(train, order)
     for length in range(order):
-        grams, times = counted(windows(known, length), length)
+        grams, times = counted(windows(known, length)[there], length)
         contexts, first, different = np.unique(grams >> BITS, return_index=True, return_counts=True)
         totals = np.add.reduceat(times, first)
         wanted = windows(asked, length)
         seen, d = looked_up(contexts, totals, wanted >> BITS), looked_up(contexts, different, wanted >> BITS)
         share = (looked_up(grams, times, wanted) + d * probability) / np.maximum(seen + d, 1)
         probability = np.where(seen > 0, share, probability)
-    real = np.concatenate([np.r_[np.zeros(order, bool), np.ones(len(text), bool)] for text in texts])
-    return float(-np.log2(probability[real]).mean())
+    return float(-np.log2(probability[real(texts, order)]).mean())
 
 
 def joined(texts: Sequence[bytes], order: int) -> np.ndarray:
     """All texts, each behind ``order`` zero bytes, so that no context reaches over a border."""
     return np.frombuffer(b"".join(bytes(order) + text for text in texts), np.uint8).astype(np.uint64)
+
+
+def real(texts: Sequence[bytes], order: int) -> np.ndarray:
+    """Which bytes of the joined ones are of a text."""
+    return np.concatenate([np.r_[np.zeros(order, bool), np.ones(len(text), bool)] for text in texts])
 
 
 def windows(data: np.ndarray, length: int) -> np.ndarray:

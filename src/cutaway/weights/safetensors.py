@@ -8,6 +8,7 @@ import math
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from mmap import MAP_PRIVATE, PROT_READ, PROT_WRITE, mmap
 from pathlib import Path
 from reprlib import repr as brief
@@ -102,15 +103,15 @@ def _check(entry: Any, where: str) -> None:
 def _stored(mapped: mmap, entry: dict[str, Any], start: int) -> Stored:
     dtype, shape = DTYPES[entry["dtype"]], tuple(entry["shape"])
     begin, end = (start + offset for offset in entry["data_offsets"])
+    return Stored(dtype, shape, partial(_read, mapped, dtype, shape, begin, end))
 
-    def read() -> Tensor:
-        if begin == end:
-            return torch.empty(shape, dtype=dtype)
-        part = torch.frombuffer(mapped, dtype=torch.uint8, count=end - begin, offset=begin)
-        # Early writers did not align the data, and torch wants a number at a multiple of its size.
-        return (part.clone() if begin % dtype.itemsize else part).view(dtype).view(shape)
 
-    return Stored(dtype, shape, read)
+def _read(mapped: mmap, dtype: torch.dtype, shape: tuple[int, ...], begin: int, end: int) -> Tensor:
+    if begin == end:
+        return torch.empty(shape, dtype=dtype)
+    part = torch.frombuffer(mapped, dtype=torch.uint8, count=end - begin, offset=begin)
+    # Early writers did not align the data, and torch wants a number at a multiple of its size.
+    return (part.clone() if begin % dtype.itemsize else part).view(dtype).view(shape)
 
 
 def write_safetensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
@@ -131,5 +132,5 @@ def write_safetensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mappi
     text += b" " * (-len(text) % 8)
     with open(path, "wb") as file:
         file.write(len(text).to_bytes(8, "little") + text)
-        for name in order:
+        for name in (name for name in order if tensors[name].nbytes):  # empty ones may have strides that no view takes
             file.write(tensors[name].detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)

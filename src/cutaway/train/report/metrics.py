@@ -71,8 +71,11 @@ class Metrics:
             line = json.dumps(dict(record), ensure_ascii=False, allow_nan=False)
         except ValueError as error:
             raise ValueError(f"{self.path}: a record must be finite numbers and text, got {dict(record)}") from error
-        with open(self.path, "a", encoding="utf-8", errors="backslashreplace") as file:
-            file.write(line + "\n")
+        try:
+            with open(self.path, "a", encoding="utf-8", errors="backslashreplace") as file:
+                file.write(line + "\n")
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, str(self.path)) from error
 
 
 def read(path: str | Path) -> list[dict[str, Any]]:
