@@ -252,13 +252,20 @@ def test_finished_and_foreign_folders_are_not_resumed(text, tmp_path):
 
 
 def test_minutes_choose_the_steps(text, tmp_path):
-    made = begin(text, tmp_path / "runs" / "a", minutes=0.001, steps=10**9)
-    assert made.loop.recipe.steps < 1000
-    assert json.loads((made.folder / "recipe.json").read_text())["steps"] == made.loop.recipe.steps
+    """By the pace of the first ones; then they stand in the recipe, and a resumed run keeps to them."""
+    made = begin(text, tmp_path / "runs" / "a", minutes=0.05, steps=10**6)
+    made.loop.run(until=22)
+    steps = made.loop.recipe.steps
+    assert 22 <= steps < 10**5
+    told = json.loads((made.folder / "recipe.json").read_text())
+    assert (told["steps"], told["minutes"]) == (steps, None)
+    assert run.resume(made.folder, quiet).loop.recipe == made.loop.recipe
 
 
 def test_the_probe_draws_no_random_numbers(text, tmp_path):
-    one = begin(text, tmp_path / "runs" / "a", minutes=10.0)
+    one = begin(text, tmp_path / "runs" / "a", precision="auto")
+    assert one.loop.precision in ("float32", "bfloat16")
+    one.loop.precision = "float32"
     two = begin(text, tmp_path / "runs" / "b")
     for made in (one, two):
         made.loop.steps(2)

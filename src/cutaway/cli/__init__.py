@@ -38,8 +38,8 @@ def main(args: list[str] | None = None) -> int:
         said: object = error
         if isinstance(error, KeyError) and error.args:
             said = error.args[0]  # str() would put it in quotes
-        elif isinstance(error, OSError) and error.strerror and not error.filename:
-            said = error.strerror  # our own words, without the number
+        elif isinstance(error, OSError) and error.strerror:  # without the number
+            said = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
         print(f"cutaway: {said}", file=sys.stderr)
         return 2
     return code or 0

@@ -1,5 +1,6 @@
 """Commands that train and compare runs."""
 
+import os
 import signal
 import sys
 from collections.abc import Sequence
@@ -131,12 +132,19 @@ def say(text: str) -> None:
     print(text, flush=True)
 
 
+def this() -> str:
+    """How this command line is called: run.py says, who calls it in its own name."""
+    return os.environ.get("CUTAWAY_PROG", "cutaway")
+
+
 def begin(recipe: "Recipe", folder: Path) -> int:
     from ..train import run
     from ..train.report.display import display
 
-    say(f"{folder}: press Ctrl-C to stop and keep what it has learned")
-    return ended(run.start(recipe, folder, say, display))
+    made = run.start(recipe, folder, say, display)
+    if made.loop.world.first:
+        say(f"{folder}: press Ctrl-C to stop and keep what it has learned")
+    return ended(made)
 
 
 def go_on(folder: Path) -> int:
@@ -148,6 +156,7 @@ def go_on(folder: Path) -> int:
 
 def ended(run: Any) -> int:
     """Run it, and say what came of it."""
+    from ..train.checkpoints import steps
     from ..train.report.wording import duration
     from ..train.trouble import DivergedError
 
@@ -156,15 +165,17 @@ def ended(run: Any) -> int:
         result = run.go()
     except DivergedError as error:
         print(f"cutaway: training stopped: {error}", file=sys.stderr)
-        print(f"the last good checkpoint stays in {folder}; try a lower --optimizer.lr", file=sys.stderr)
+        kept = steps(folder)
+        stays = f"the checkpoint of step {kept[-1]:,} stays in {folder}" if kept else "there was no checkpoint yet"
+        print(f"{stays}; try a lower --optimizer.lr", file=sys.stderr)
         return 1
     if not loop.world.first:
         return 0
     say(f"{result['ended']} after {result['step']:,} steps in {duration(result['seconds'])}")
     if not (folder / "model").is_dir():
-        say(f"to go on: cutaway train --resume {folder}")
+        say(f"to go on: {this()} train --resume {folder}")
         return next((code for one, code in SIGNALLED.items() if result["ended"].endswith(one.name)), 0)
-    for line in verdict(result, run.yardsticks):
+    for line in [*verdict(result, run.yardsticks), *sampled(folder)]:
         say(line)
     say(f"\nmodel       {folder / 'model'}\nrecipe      {folder / 'recipe.json'}\ncurve       {folder / 'curve.svg'}\n")
     for line in suggestions(run):
@@ -192,16 +203,25 @@ def verdict(result: dict[str, Any], yardsticks: dict[str, float]) -> list[str]:
     return lines
 
 
+def sampled(folder: Path) -> list[str]:
+    """The last sample of a run."""
+    from ..train.report.metrics import read
+    from ..train.report.wording import visible
+
+    texts = [record["text"] for record in read(folder / "metrics.jsonl") if record["kind"] == "sample"]
+    return ["\nA sample:\n", visible(texts[-1])] if texts else []
+
+
 def suggestions(run: Any) -> list[str]:
     """What to try next."""
     folder, model = run.folder, run.loop.model
     if model.kind == "encoder-decoder":
-        first = f'cutaway translate {folder} "{run.material.unseen[0]["input"]}"'
+        first = f'translate {folder} "{run.material.unseen[0]["input"]}"'
     elif run.loop.recipe.evaluate.sample is not None:
-        first = f'cutaway generate {folder} "{run.loop.recipe.evaluate.sample.strip()}" --temperature 0.7'
+        first = f'generate {folder} "{run.loop.recipe.evaluate.sample.strip()}" --temperature 0.7'
     else:
-        first = f"cutaway show {folder}"
-    return ["Next:", f"  {first}", f"  cutaway check {folder}", f"  cutaway runs {folder.parent}"]
+        first = f"show {folder}"
+    return ["Next:", *(f"  {this()} {words}" for words in (first, f"check {folder}", f"runs {folder.parent}"))]
 
 
 def shown(chosen: list["Recipe"]) -> int:

@@ -49,7 +49,7 @@ class HeadLoss(torch.autograd.Function):
         total = torch.zeros((), device=hidden.device)
         wanted = [hidden, *weights]
         needed = [t.requires_grad for t in wanted]
-        sums: list[Tensor | None] = [torch.zeros_like(w) if w.requires_grad else None for w in weights]
+        sums: list[Tensor | None] = [None for _ in weights]
         pieces = []
         for h, goal in zip(hidden.split(rows), targets.split(rows), strict=True):
             with torch.enable_grad():
@@ -61,9 +61,9 @@ class HeadLoss(torch.autograd.Function):
             found = iter(torch.autograd.grad(logits, into, grad.to(logits.dtype)) if into else ())
             if needed[0]:
                 pieces.append(next(found))
-            for kept in sums:
-                if kept is not None:
-                    kept += next(found)
+            for i, new in zip((i for i, n in enumerate(needed[1:]) if n), found, strict=True):
+                kept = sums[i]
+                sums[i] = new if kept is None else kept.add_(new)
         ctx.grads = [torch.cat(pieces) if pieces else None, *sums]
         return total
 
@@ -83,7 +83,8 @@ def head_loss(
         hidden, targets = hidden[real], targets[real]
     weights = list(head.parameters()) + tied(head)
     vocab = max((w.shape[0] for w in weights), default=1)
-    rows = max(1, NUMBERS // vocab)
+    chunks = -(-len(targets) * vocab // NUMBERS)
+    rows = max(1, -(-len(targets) // max(1, chunks)))  # of like size: a few rows left over cost nearly a chunk's time
     if torch.is_grad_enabled():
         return HeadLoss.apply(head, smoothing, rows, targets, hidden, *weights)
     parts = [

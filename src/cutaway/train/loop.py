@@ -7,7 +7,7 @@ import signal
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -19,6 +19,7 @@ from .. import hub
 from ..data.batches import Batches
 from ..data.order import key
 from ..model import Model
+from ..storage import read_json, write_json
 from . import checkpoints
 from .adaptation.lora import dense
 from .evaluation import Judge, judging, wearing
@@ -28,11 +29,13 @@ from .optimizers import Optimizers
 from .precision import autocast
 from .ranks import pieces
 from .ranks.parallel import World, accumulating, cut
-from .recipes import Recipe
+from .recipes import RECIPE, Recipe, as_json
 from .report.metrics import FIGURES, Metrics, Record, TensorBoard
 from .trouble import DivergedError, culprit
 
 LINES = 2000  # training records of a run, about
+PACED = 20  # steps by which the pace of a machine is judged
+SPARE = 0.85  # of the minutes go into steps; the rest is for validation, checkpoints and other programs
 
 
 class Screen:
@@ -149,24 +152,41 @@ class Loop:
         """Train to the end (or only to step ``until``); returns why it ended: "finished" or the reason.
 
         Raises DivergedError when the loss or a gradient is no longer a number; the last checkpoint stays."""
-        recipe, began, before = self.recipe, time.perf_counter(), self.progress.seconds
-        spacing = max(1, recipe.steps // LINES)
+        began, before = time.perf_counter(), self.progress.seconds
+        spacing = max(1, self.recipe.steps // LINES)
         window: list[tuple[float, int]] = [(began, self.progress.tokens)]
-        last = recipe.steps if until is None else min(until, recipe.steps)
-        self.screen.start(recipe.steps, self.progress.step)
+        self.screen.start(self.recipe.steps, self.progress.step)
         with heeding(self):
-            while self.progress.step < last and self.stopping is None:
+            while (
+                self.progress.step < (last := min(until or self.recipe.steps, self.recipe.steps)) and not self.stopping
+            ):
                 record = {"kind": "train", **self.step(), "step": self.progress.step, "tokens": self.progress.tokens}
                 now = time.perf_counter()
-                window = [*window[-20:], (now, self.progress.tokens)]
+                window = [*window[-PACED:], (now, self.progress.tokens)]
                 self.progress.seconds = before + now - began
                 rate = (window[-1][1] - window[0][1]) / (window[-1][0] - window[0][0])
                 record |= {"seconds": round(self.progress.seconds, 3), "tokens_per_second": round(rate, 1)}
                 self.tell(record, self.progress.step % spacing == 0 or self.progress.step == last)
                 self.agree()
+                if self.recipe.minutes is not None and window[0][0] > began:  # the first step, a slow one, is out of it
+                    self.fit((window[-1][0] - window[0][0]) / PACED)
                 self.after_step(last)
         self.progress.seconds = before + time.perf_counter() - began
         return self.stopping or "finished"
+
+    def fit(self, seconds: float) -> None:
+        """As many steps as the minutes allow, at so many seconds each; from then on they stand in the recipe."""
+        assert self.recipe.minutes is not None  # or there is nothing to fit
+        room = max(self.recipe.minutes * 60 * SPARE - self.progress.seconds, 0)
+        fit = torch.tensor([self.progress.step + 1 + room // seconds if self.world.first else 0.0])
+        steps = min(self.recipe.steps, int(self.world.everywhere(fit).item()))
+        if steps < self.recipe.steps:
+            text = f"{steps:,} of {self.recipe.steps:,} steps fit into {self.recipe.minutes:g} minutes on this machine"
+            self.tell({"kind": "note", "step": self.progress.step, "text": text})
+        self.recipe = replace(self.recipe, steps=steps, minutes=None)
+        if self.world.first:
+            write_json(self.folder / RECIPE, as_json(self.recipe))
+            self.screen.start(steps, self.progress.step)
 
     def steps(self, until: int) -> None:
         """Step on without a word, a validation or a checkpoint."""
@@ -236,8 +256,6 @@ class Loop:
 
     def restore(self, checkpoint: Path) -> None:
         """Take up weights, memory and progress of a checkpoint."""
-        from ..storage import read_json
-
         reader = checkpoints.reader(checkpoint)
         if self.recipe.ema:
             self.start_average()

@@ -6,6 +6,7 @@ where it does not: both kinds of processor are common, and their names do not te
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from statistics import median
 from typing import Literal
 
 import torch
@@ -57,6 +58,6 @@ def probe(
                 if device.type == "cuda":
                     torch.cuda.synchronize(device)
                 times.append(time.perf_counter() - start)
-            took[name] = min(times[1:])
+            took[name] = median(times[1:])
             learner.zero_grad(set_to_none=True)
     return Probe(took)

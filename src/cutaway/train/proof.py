@@ -7,7 +7,8 @@ from pathlib import Path
 
 from . import checkpoints, recipes
 from .ranks.parallel import World
-from .run import RECIPE, Run, assemble
+from .recipes import RECIPE
+from .run import Run, assemble
 
 
 @dataclass(frozen=True)

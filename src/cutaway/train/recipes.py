@@ -11,9 +11,12 @@ from tyro.conf import arg
 
 from .. import families, storage
 from .adaptation.lora import LoRA
+from .objectives.special import known
 from .optimizers import Optimizer
 from .ranks.parallel import Parallel
 from .schedules import Schedule
+
+RECIPE = "recipe.json"  # a run's own, in its folder
 
 
 def told(text: str) -> Any:
@@ -97,7 +100,9 @@ class Recipe:
     tokens: Tokens = Tokens()
     batch: Batching = Batching()
     steps: int = 1000
-    minutes: Annotated[float | None, told("take fewer steps where so many would take longer, by a probe")] = None
+    minutes: Annotated[
+        float | None, told("take fewer steps where so many would take longer, by the pace of the first ones")
+    ] = None
     optimizer: Optimizer = field(default_factory=Optimizer)
     schedule: Schedule = field(default_factory=Schedule)
     clip: Annotated[float, told("largest norm of the gradient; 0: any")] = 1.0
@@ -119,6 +124,7 @@ class Recipe:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        known(self.objective)
         config = families.module(self.model_type).Config
         if self.model is None:
             object.__setattr__(self, "model", config())
@@ -166,26 +172,26 @@ def strictly(kind: type[Any], values: Any, where: str) -> Any:
     """A dataclass from JSON values. Raises ValueError that names each key that is wrong, with the nearest right one."""
     import pydantic
 
-    known = {f.name: f for f in fields(kind)}
+    there = {f.name: f for f in fields(kind)}
     if not isinstance(values, dict):
-        raise ValueError(f"{where}: expected an object with {', '.join(known)}, got {values!r:.60}")
+        raise ValueError(f"{where}: expected an object with {', '.join(there)}, got {values!r:.60}")
     for key in values:
-        if key not in known:
-            near = difflib.get_close_matches(key, known, 1)
-            hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(known)}"
+        if key not in there:
+            near = difflib.get_close_matches(key, there, 1)
+            hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(there)}"
             raise ValueError(f"{where}: {key!r} is no key; {hint}")
     inner = {
         f.name: t
-        for f in known.values()
+        for f in there.values()
         for t in (f.type, *get_args(f.type))
         if isinstance(t, type) and is_dataclass(t)
     }
     made = {n: strictly(t, values[n], f"{where}: {n}") for n, t in inner.items() if isinstance(values.get(n), dict)}
-    told: dict[str, Any] = {n: (known[n].type, ...) for n in values if n not in made}
+    told: dict[str, Any] = {n: (there[n].type, ...) for n in values if n not in made}
     strict = pydantic.ConfigDict(strict=True, allow_inf_nan=False, arbitrary_types_allowed=True)
     try:
         rest = pydantic.create_model(kind.__name__, __config__=strict, **told).model_validate(
-            {n: tuples(known[n].type, values[n]) for n in told}
+            {n: tuples(there[n].type, values[n]) for n in told}
         )
     except pydantic.ValidationError as error:
         told_wrong = [f"{'.'.join(map(str, e['loc']))}: {e['msg']}, got {e['input']!r:.60}" for e in error.errors()]

@@ -27,13 +27,12 @@ from .objectives import objective_for
 from .optimizers import Optimizers
 from .precision import Name, probe
 from .ranks.parallel import World, prepare
-from .recipes import Recipe
+from .recipes import RECIPE, Recipe
 from .report.curves import picture
 from .report.metrics import Metrics, TensorBoard, read, rewind
 from .report.runs import holding
 
-RECIPE, METRICS, CURVE, MODEL, ADAPTER = "recipe.json", "metrics.jsonl", "curve.svg", "model", "adapter"
-SPARE = 0.8  # of the minutes go into steps; the rest is for validation, checkpoints and a busy machine
+METRICS, CURVE, MODEL, ADAPTER = "metrics.jsonl", "curve.svg", "model", "adapter"
 Say = Callable[[str], None]
 
 
@@ -155,11 +154,12 @@ def assemble(recipe: Recipe, folder: Path, world: World, say: Say, cache: Path |
     """Put a run together. Of several ranks the first makes the shards, in ``cache``, and the others find them."""
     torch.manual_seed(recipe.seed)
     began = time.perf_counter()
+    say = say if world.first else quiet
     base = None if recipe.start is None else hub.load(recipe.start, dtype=torch.float32)
     if not world.first:
         world.wait()
     tokenizer = None if base is None else base.tokenizer
-    found = material(recipe, cache or folder.parent / ".data", tokenizer, say if world.first else quiet)
+    found = material(recipe, cache or folder.parent / ".data", tokenizer, say)
     shards = found.shards("train", say), found.shards("validation", say)
     if world.first:
         world.wait()
@@ -172,7 +172,8 @@ def assemble(recipe: Recipe, folder: Path, world: World, say: Say, cache: Path |
     learner = Learner(model, recipe.smoothing).to(world.device).train()
     objective = objective_for(model, recipe.objective, **recipe.options)
     batches = found.batches("train", shards[0], recipe.seed)
-    recipe, precision = measured(recipe, learner, objective, batches, world, say)
+    precision = fastest(recipe, learner, objective, batches, world, say)
+    recipe = replace(recipe, precision=precision)
     speed_up(learner, recipe)
     prepared = prepare(learner, world)
     optimizers = Optimizers(learner, recipe.optimizer, iterating(precision))
@@ -222,25 +223,17 @@ def adapt(model: Model, recipe: Recipe) -> None:
         patterns.freeze(model, recipe.freeze)
 
 
-def measured(
-    recipe: Recipe, learner: Learner, objective: Any, batches: Any, world: World, say: Say
-) -> tuple[Recipe, str]:
-    """The precision that is fastest here, and as many steps as the minutes allow; both then stand in the recipe."""
-    names: tuple[Name, ...] = ("float32", "bfloat16") if recipe.precision == "auto" else (recipe.precision,)
-    if world.size > 1 or (recipe.precision != "auto" and recipe.minutes is None):
-        chosen = names[0] if recipe.precision != "auto" else ("bfloat16" if world.device.type == "cuda" else "float32")
-        return replace(recipe, precision=chosen), chosen
+def fastest(recipe: Recipe, learner: Learner, objective: Any, batches: Any, world: World, say: Say) -> Name:
+    """The recipe's precision, or the one that is fastest here: tried by one process, assumed by several."""
+    if recipe.precision != "auto":
+        return recipe.precision
+    if world.size > 1:
+        return "bfloat16" if world.device.type == "cuda" else "float32"
     batch = objective.batch(batches[0], torch.Generator().manual_seed(0))
     inputs = {name: t.to(world.device) for name, t in batch.inputs.items()}
-    tried = probe(learner, inputs, batch.targets.to(world.device), names)
-    say(f"precision: {tried}, on {torch.get_num_threads()} threads" if len(names) > 1 else f"precision: {tried.best}")
-    if recipe.minutes is not None:
-        each = tried.seconds[tried.best] * recipe.batch.accumulate * 1.1
-        fit = max(1, int(recipe.minutes * 60 * SPARE / each))
-        if fit < recipe.steps:
-            say(f"{fit:,} of {recipe.steps:,} steps fit into {recipe.minutes:g} minutes on this machine")
-            recipe = replace(recipe, steps=fit)
-    return replace(recipe, precision=tried.best, minutes=None), tried.best
+    tried = probe(learner, inputs, batch.targets.to(world.device), ("float32", "bfloat16"))
+    say(f"precision: {tried}, on {torch.get_num_threads()} threads")
+    return tried.best
 
 
 def speed_up(learner: Learner, recipe: Recipe) -> None:

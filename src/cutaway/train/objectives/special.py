@@ -28,15 +28,20 @@ WORDS = ("\u0120", "\u2581")  # what a word begins with: byte-level BPE's sign o
 ENDS = tuple(".!?…。！？।؟۔")
 
 
+def known(name: str) -> tuple[type[Objective], str | None, str]:
+    """The entry of ``OBJECTIVES`` with this name. Raises ValueError for none."""
+    if name not in OBJECTIVES:
+        raise ValueError(f"no objective {name!r}; there are: {', '.join(OBJECTIVES)}")
+    return OBJECTIVES[name]
+
+
 def objective_for(model: Model, name: str, **options: Any) -> Objective:
     """The objective of this name (see ``OBJECTIVES``), told the model's special ids.
 
     ``options`` are its fields and go before what the model says; ``whole_words=True`` reads from the tokenizer which
     ids go on with a word. Raises ValueError for a name that is not known, for a model of another kind or head, and
     for an id that neither says; TypeError for an unknown option."""
-    if name not in OBJECTIVES:
-        raise ValueError(f"no objective {name!r}; there are: {', '.join(OBJECTIVES)}")
-    made, kind, head = OBJECTIVES[name]
+    made, kind, head = known(name)
     if kind not in (None, model.kind) or model.config.head != head:
         need = f"{kind or 'model'} with head {head!r}"
         have = f"{model.kind} with head {model.config.head!r}"
