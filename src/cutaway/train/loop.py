@@ -157,22 +157,24 @@ class Loop:
         window: list[tuple[float, int]] = [(began, self.progress.tokens)]
         self.screen.start(self.recipe.steps, self.progress.step)
         with heeding(self):
-            while (
-                self.progress.step < (last := min(until or self.recipe.steps, self.recipe.steps)) and not self.stopping
-            ):
+            while self.stopping is None and self.progress.step < self.last(until):
                 record = {"kind": "train", **self.step(), "step": self.progress.step, "tokens": self.progress.tokens}
                 now = time.perf_counter()
                 window = [*window[-PACED:], (now, self.progress.tokens)]
                 self.progress.seconds = before + now - began
                 rate = (window[-1][1] - window[0][1]) / (window[-1][0] - window[0][0])
                 record |= {"seconds": round(self.progress.seconds, 3), "tokens_per_second": round(rate, 1)}
-                self.tell(record, self.progress.step % spacing == 0 or self.progress.step == last)
+                self.tell(record, self.progress.step % spacing == 0 or self.progress.step == self.last(until))
                 self.agree()
                 if self.recipe.minutes is not None and window[0][0] > began:  # the first step, a slow one, is out of it
                     self.fit((window[-1][0] - window[0][0]) / PACED)
-                self.after_step(last)
+                self.after_step(self.last(until))
         self.progress.seconds = before + time.perf_counter() - began
         return self.stopping or "finished"
+
+    def last(self, until: int | None) -> int:
+        """The step to end at."""
+        return self.recipe.steps if until is None else min(until, self.recipe.steps)
 
     def fit(self, seconds: float) -> None:
         """As many steps as the minutes allow, at so many seconds each; from then on they stand in the recipe."""

@@ -100,9 +100,7 @@ class Recipe:
     tokens: Tokens = Tokens()
     batch: Batching = Batching()
     steps: int = 1000
-    minutes: Annotated[
-        float | None, told("take fewer steps where so many would take longer, by the pace of the first ones")
-    ] = None
+    minutes: Annotated[float | None, told("take fewer steps where so many would take longer than this")] = None
     optimizer: Optimizer = field(default_factory=Optimizer)
     schedule: Schedule = field(default_factory=Schedule)
     clip: Annotated[float, told("largest norm of the gradient; 0: any")] = 1.0
