@@ -40,7 +40,8 @@ def as_gpt2(r: Recipe) -> Recipe:
 
 
 def dropout(r: Recipe) -> Recipe:
-    return replace(r, model=replace(r.model, dropout=0.1))
+    """On attention weights: the only dropout that a LLaMA has."""
+    return replace(r, model=replace(r.model, attention_dropout=0.1))
 
 
 def batch(rows: int, accumulate: int = 1) -> Change:
@@ -69,7 +70,7 @@ TOLD = {
     "adamw": "AdamW, rate 1e-3, in place of Muon",
     "cosine": "cosine to a tenth in place of wsd",
     "gpt2": "GPT-2 in place of LLaMA",
-    "dropout": "dropout 0.1",
+    "dropout": "dropout 0.1 on attention weights",
     "ema": "running mean of the weights, 0.99",
     "rows-6": "6 rows a step, twice the steps",
     "rows-24": "24 rows a step, half the steps",
@@ -118,8 +119,8 @@ def row(name: str, characters: int, results: list[Result]) -> str:
     mean, last = statistics.mean(losses), results[-1]
     seconds = statistics.mean(r.seconds for r in results)
     return (
-        f"| {TOLD[name]} | {characters:,} | {last.steps:,} | {mean:.3f}{spread} | {mean - PUBLISHED:+.3f} | {seconds:.0f} s "
-        f"| {last.precision} |"
+        f"| {TOLD[name]} | {characters:,} | {last.steps:,} | {mean:.3f}{spread} | {mean - PUBLISHED:+.3f} "
+        f"| {seconds:.0f} s | {last.precision} |"
     )
 
 

@@ -5,6 +5,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from train.small import corpus, quiet, recipe
 
 from cutaway.data import Faults
@@ -188,3 +190,22 @@ def test_yardsticks_are_measured_once(text: str, tmp_path: Path, monkeypatch: py
 def test_the_unseen_are_as_many_as_are_to_be_written(text: str, tmp_path: Path) -> None:
     found = made(recipe(text, evaluate=Evaluation(exact=3)), tmp_path)
     assert [r["input"] for r in found.unseen] == [r["input"] for r in found.validation.records(Faults())][:3]
+
+
+@given(st.text(), st.sampled_from(["\n", ""]))
+def test_head_and_tail_make_the_text(text, end):
+    """Nothing is lost or read twice, and a long text has both."""
+    text += end
+    head, tail = module.end_of(text, "head"), module.end_of(text, "tail")
+    assert head + tail == text
+    assert not len(text) >= 40 or (head and tail)
+
+
+def test_one_long_text_is_divided(tmp_path):
+    """A single file has no twentieth record: its end is validation."""
+    path = tmp_path / "one.txt"
+    path.write_text("".join(f"line {i}\n" for i in range(400)))
+    found = made(recipe(str(path), data=Data((str(path),))), tmp_path)
+    head, tail = ("".join(r["input"] for r in s.records(Faults())) for s in (found.train, found.validation))
+    assert head + tail == path.read_text()
+    assert 0.04 < len(tail) / len(head) < 0.06

@@ -28,7 +28,8 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Part(Source):
-    """A source with other names for its columns, or a share of its records: one in EVERY, or the others.
+    """A source with other names for its columns, and ``all`` of its records, one in EVERY (``validation``) or the others
+    (``train``), or the ``head`` or ``tail`` of each.
 
     Both shares read everything; what is bad is counted once, with the training share."""
 
@@ -37,12 +38,23 @@ class Part(Source):
     split: str = "all"
 
     def records(self, faults: Faults) -> Iterator[dict[str, str]]:
-        for number, record in enumerate(self.inner.records(Faults() if self.split == "validation" else faults)):
-            if self.split == "all" or (number % EVERY == EVERY - 1) == (self.split == "validation"):
-                yield {ours: record[theirs] for ours, theirs in self.names.items()}
+        heard = Faults() if self.split in ("validation", "tail") else faults
+        for number, record in enumerate(self.inner.records(heard)):
+            named = {ours: record[theirs] for ours, theirs in self.names.items()}
+            if self.split in ("head", "tail"):
+                yield {name: end_of(text, self.split) for name, text in named.items()}
+            elif self.split == "all" or (number % EVERY == EVERY - 1) == (self.split == "validation"):
+                yield named
 
     def key(self) -> dict[str, Any]:
         return {**self.inner.key(), "names": self.names, "part": self.split}
+
+
+def end_of(text: str, which: str) -> str:
+    """The ``head`` of a text, all but its last twentieth, or that ``tail``; cut at the end of a line if there is one."""
+    about = len(text) - len(text) // EVERY
+    place = text.rfind("\n", 0, about) + 1 or about
+    return text[:place] if which == "head" else text[place:]
 
 
 def named(names: tuple[str, ...], data: Data, columns: dict[str, str], split: str) -> Source:
@@ -134,13 +146,24 @@ def material(recipe: Recipe, cache: Path, tokenizer: Tokenizer | None, say: Say)
     if data.validation or data.train in (("stdlib",), ("dates",)):
         validation = named(data.validation or data.train, data, columns, "validation")
     else:
-        same = {name: name for name in columns}
-        train, validation = Part(train, same, "train"), Part(train, same, "validation")
+        train, validation = divided(train, tuple(columns))
     cache.mkdir(parents=True, exist_ok=True)
     faults = Faults(data.bad_lines)
     if tokenizer is None:
         tokenizer = found_or_made(recipe.tokens, train, columns, cache, say)
     return Material(recipe, train, validation, tokenizer, faults, cache)
+
+
+def divided(records: Source, columns: tuple[str, ...]) -> tuple[Source, Source]:
+    """Training and validation out of one source: every twentieth record, or of a few long texts the last twentieth.
+
+    Raises ValueError for a few records of several columns."""
+    same = {name: name for name in columns}
+    few = len(list(islice(records.records(Faults()), EVERY))) < EVERY
+    if few and len(columns) > 1:
+        raise ValueError(f"fewer than {EVERY} records leave none for validation: name some with --data.validation")
+    splits = ("head", "tail") if few else ("train", "validation")
+    return Part(records, same, splits[0]), Part(records, same, splits[1])
 
 
 def found_or_made(tokens: Tokens, train: Source, columns: dict[str, str], cache: Path, say: Say) -> Tokenizer:

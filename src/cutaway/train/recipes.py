@@ -32,7 +32,8 @@ class Data:
         "stdlib",
     )
     validation: Annotated[
-        tuple[str, ...], told("the same for validation; nothing: every twentieth record of training")
+        tuple[str, ...],
+        told("the same for validation; nothing: every twentieth record of training, or the end of a few texts"),
     ] = ()
     columns: Annotated[dict[str, str], told("input=NAME target=NAME: columns of tables")] = field(default_factory=dict)
     parallel: Annotated[bool, told("two files whose lines belong together: input, then target")] = False
