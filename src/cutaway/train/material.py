@@ -28,8 +28,8 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Part(Source):
-    """A source with other names for its columns, and ``all`` of its records, one in EVERY (``validation``) or the others
-    (``train``), or the ``head`` or ``tail`` of each.
+    """A source with other names for its columns, and ``all`` of its records, one in EVERY (``validation``) or the
+    others (``train``), or the ``head`` or ``tail`` of each.
 
     Both shares read everything; what is bad is counted once, with the training share."""
 
@@ -51,7 +51,7 @@ class Part(Source):
 
 
 def end_of(text: str, which: str) -> str:
-    """The ``head`` of a text, all but its last twentieth, or that ``tail``; cut at the end of a line if there is one."""
+    """The ``head`` of a text, all but its last twentieth, or that ``tail``; cut at a line's end if there is one."""
     about = len(text) - len(text) // EVERY
     place = text.rfind("\n", 0, about) + 1 or about
     return text[:place] if which == "head" else text[place:]
