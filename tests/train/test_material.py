@@ -58,6 +58,19 @@ def test_every_twentieth_record_is_validation(text: str, tmp_path: Path) -> None
     assert found.validation_bytes() == sum(map(len, lines[19::20]))
 
 
+def test_of_one_long_text_the_last_twentieth_is_validation(text: str, tmp_path: Path) -> None:
+    found = made(recipe(text, data=Data((text,))), tmp_path)
+    (head,), (tail,) = ([r["input"] for r in split.records(Faults())] for split in (found.train, found.validation))
+    assert head + tail == Path(text).read_text()
+    assert head.endswith("\n")
+    assert len(head + tail) / 20 <= len(tail) < len(head + tail) / 20 + 100
+
+
+def test_few_pairs_are_not_divided(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"name some with --data\.validation"):
+        made(translating(pairs(tmp_path, 5)), tmp_path)
+
+
 def test_validation_of_its_own_takes_nothing_from_training(text: str, tmp_path: Path) -> None:
     (tmp_path / "v.txt").write_text("one\ntwo\n")
     found = made(recipe(text, data=Data((text,), (str(tmp_path / "v.txt"),), unit="line")), tmp_path)
