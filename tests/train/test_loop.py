@@ -19,6 +19,7 @@ from cutaway.train.optimizers import Optimizer
 from cutaway.train.proof import prove
 from cutaway.train.recipes import Batching, Evaluation, Saving
 from cutaway.train.report.metrics import read
+from cutaway.train.schedules import Schedule
 from cutaway.train.trouble import DivergedError
 
 
@@ -251,15 +252,33 @@ def test_finished_and_foreign_folders_are_not_resumed(text, tmp_path):
         begin(text, made.folder)
 
 
-def test_minutes_choose_the_steps(text, tmp_path):
-    """By the pace of the first ones; then they stand in the recipe, and a resumed run keeps to them."""
-    made = begin(text, tmp_path / "runs" / "a", minutes=0.05, steps=10**6)
-    made.loop.run(until=22)
+@pytest.mark.parametrize(("shape", "share"), [("cosine", 0.0), ("wsd", 0.8)])
+def test_minutes_choose_the_steps(shape, share, text, tmp_path):
+    """By the pace so far, before the rate falls; then they stand in the recipe, and a resumed run keeps to them."""
+    made = begin(text, tmp_path / "runs" / "a", minutes=0.05, steps=10**6, schedule=Schedule(shape, 2))
+    decided = []
+    real = made.loop.fit
+
+    def fit():
+        real()
+        if made.loop.recipe.minutes is None:
+            decided.append(made.loop.progress.seconds)
+
+    made.loop.fit = fit
+    made.go()
     steps = made.loop.recipe.steps
     assert 22 <= steps < 10**5
+    assert made.loop.progress.step == steps
+    assert decided[0] >= share * 0.05 * 60 * 0.9
+    assert made.loop.progress.seconds < 3 * 0.05 * 60
     told = json.loads((made.folder / "recipe.json").read_text())
     assert (told["steps"], told["minutes"]) == (steps, None)
-    assert run.resume(made.folder, quiet).loop.recipe == made.loop.recipe
+
+
+def test_minutes_that_are_enough_change_nothing(text, tmp_path):
+    made = begin(text, tmp_path / "runs" / "a", minutes=60.0, steps=30)
+    assert made.go()["step"] == 30
+    assert made.loop.recipe.minutes is None
 
 
 def test_the_probe_draws_no_random_numbers(text, tmp_path):

@@ -46,7 +46,7 @@ def dates() -> Recipe:
         steps=2500,
         minutes=4.0,
         optimizer=Optimizer("adamw", lr=2e-3, betas=(0.9, 0.98), weight_decay=0.01),
-        schedule=Schedule("linear", warmup=200),
+        schedule=Schedule("wsd", warmup=100, decay=0.5),
         evaluate=Evaluation(every=250, batches=10, exact=1000),
         save=Saving(every=500),
         generation={"num_beams": 1, "max_new_tokens": 16},

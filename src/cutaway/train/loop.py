@@ -3,13 +3,10 @@ numbers are drawn anew from (seed, step), and the place in the data is the numbe
 resumed is the same run, bit for bit."""
 
 import math
-import signal
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import torch
@@ -19,23 +16,24 @@ from .. import hub
 from ..data.batches import Batches
 from ..data.order import key
 from ..model import Model
-from ..storage import read_json, write_json
+from ..storage import read_json
 from . import checkpoints
 from .adaptation.lora import dense
 from .evaluation import Judge, judging, wearing
+from .heed import heeding
 from .learner import Learner
 from .objectives import Batch, Objective
 from .optimizers import Optimizers
 from .precision import autocast
 from .ranks import pieces
 from .ranks.parallel import World, accumulating, cut
-from .recipes import RECIPE, Recipe, as_json
+from .recipes import Recipe, write
 from .report.metrics import FIGURES, Metrics, Record, TensorBoard
 from .trouble import DivergedError, culprit
 
 LINES = 2000  # training records of a run, about
-PACED = 20  # steps by which the pace of a machine is judged
-SPARE = 0.85  # of the minutes go into steps; the rest is for validation, checkpoints and other programs
+PACED = 20  # steps by which the pace of a machine is judged at least
+SPARE = 0.9  # of the minutes go into steps; the rest is for validation, checkpoints and other programs
 
 
 class Screen:
@@ -155,19 +153,17 @@ class Loop:
         began, before = time.perf_counter(), self.progress.seconds
         spacing = max(1, self.recipe.steps // LINES)
         window: list[tuple[float, int]] = [(began, self.progress.tokens)]
-        self.screen.start(self.recipe.steps, self.progress.step)
-        with heeding(self):
+        with heeding(self.stop):
+            self.screen.start(self.recipe.steps, self.progress.step)
             while self.stopping is None and self.progress.step < self.last(until):
                 record = {"kind": "train", **self.step(), "step": self.progress.step, "tokens": self.progress.tokens}
                 now = time.perf_counter()
-                window = [*window[-PACED:], (now, self.progress.tokens)]
+                window = [*window[-20:], (now, self.progress.tokens)]
                 self.progress.seconds = before + now - began
                 rate = (window[-1][1] - window[0][1]) / (window[-1][0] - window[0][0])
                 record |= {"seconds": round(self.progress.seconds, 3), "tokens_per_second": round(rate, 1)}
                 self.tell(record, self.progress.step % spacing == 0 or self.progress.step == self.last(until))
                 self.agree()
-                if self.recipe.minutes is not None and window[0][0] > began:  # the first step, a slow one, is out of it
-                    self.fit((window[-1][0] - window[0][0]) / PACED)
                 self.after_step(self.last(until))
         self.progress.seconds = before + time.perf_counter() - began
         return self.stopping or "finished"
@@ -176,19 +172,28 @@ class Loop:
         """The step to end at."""
         return self.recipe.steps if until is None else min(until, self.recipe.steps)
 
-    def fit(self, seconds: float) -> None:
-        """As many steps as the minutes allow, at so many seconds each; from then on they stand in the recipe."""
-        assert self.recipe.minutes is not None  # or there is nothing to fit
-        room = max(self.recipe.minutes * 60 * SPARE - self.progress.seconds, 0)
-        fit = torch.tensor([self.progress.step + 1 + room // seconds if self.world.first else 0.0])
-        steps = min(self.recipe.steps, int(self.world.everywhere(fit).item()))
-        if steps < self.recipe.steps:
-            text = f"{steps:,} of {self.recipe.steps:,} steps fit into {self.recipe.minutes:g} minutes on this machine"
-            self.tell({"kind": "note", "step": self.progress.step, "text": text})
-        self.recipe = replace(self.recipe, steps=steps, minutes=None)
-        if self.world.first:
-            write_json(self.folder / RECIPE, as_json(self.recipe))
-            self.screen.start(steps, self.progress.step)
+    def stop(self, reason: str) -> None:
+        """End after this step."""
+        self.stopping = reason
+
+    def fit(self) -> None:
+        """As many steps as the minutes allow, by the pace so far; from then on they stand in the recipe.
+
+        It is decided as late as the schedule allows: when a rate that stood still has to begin to fall."""
+        recipe, step, seconds = self.recipe, self.progress.step, self.progress.seconds
+        room = (recipe.minutes or 0) * 60 * SPARE
+        share = recipe.schedule.stable
+        fit = step + max(0, int((room - seconds) * step / seconds)) if step >= PACED and seconds >= share * room else 0
+        decided = int(self.world.everywhere(torch.tensor([float(fit if self.world.first else 0)])).item())
+        if decided or step >= share * recipe.steps > 0:
+            steps = min(recipe.steps, max(decided, step + 1)) if decided else recipe.steps
+            if steps < recipe.steps:
+                text = f"{steps:,} of {recipe.steps:,} steps fit into {recipe.minutes:g} minutes on this machine"
+                self.tell({"kind": "note", "step": step, "text": text})
+            self.recipe = replace(recipe, steps=steps, minutes=None)
+            if self.world.first:
+                write(self.recipe, self.folder)
+                self.screen.start(steps, step)
 
     def steps(self, until: int) -> None:
         """Step on without a word, a validation or a checkpoint."""
@@ -199,7 +204,9 @@ class Loop:
         """Validation and checkpoints when they are due."""
         step, recipe = self.progress.step, self.recipe
         due = lambda every: every > 0 and step % every == 0
-        if step < recipe.steps and due(recipe.evaluate.every):
+        if recipe.minutes is not None:
+            self.fit()
+        if step < self.recipe.steps and due(recipe.evaluate.every):
             self.validate(whole=False)
         if due(recipe.save.every) or step == last or self.stopping is not None:
             self.save()
@@ -279,20 +286,3 @@ class Loop:
             getattr(self.screen, record["kind"])(record)
         for metrics in self.metrics if write else ():
             metrics.write(record)
-
-
-@contextmanager
-def heeding(loop: Loop) -> Iterator[None]:
-    """Ctrl-C and SIGTERM let the step finish and be saved; a second one does not wait."""
-
-    def heed(number: int, frame: FrameType | None) -> None:
-        loop.stopping = f"stopped by {signal.Signals(number).name}"
-        for one, handler in kept.items():
-            signal.signal(one, handler)
-
-    kept = {one: signal.signal(one, heed) for one in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for one, handler in kept.items():
-            signal.signal(one, handler)

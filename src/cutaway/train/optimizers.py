@@ -47,6 +47,7 @@ class Optimizers:
         self.names: dict[Tensor, str] = {p: n for n, p in model.named_parameters() if p.requires_grad}
         if not self.names:
             raise ValueError("nothing to train: every parameter is frozen")
+        settle(self.names)
         matrices = inner_matrices(model) & set(self.names) if how.kind == "muon" else set()
         rest = [p for p in self.names if p not in matrices]
         self.parts: list[torch.optim.Optimizer] = []
@@ -102,6 +103,16 @@ class Optimizers:
             for p in (p for group in part.param_groups for p in group["params"]):
                 if self.names[p] in memory:
                     part.state[p] = memory[self.names[p]]
+
+
+def settle(parameters: Iterable[Tensor]) -> None:
+    """Give every parameter numbers of its own, in order.
+
+    A checkpoint's may be turned or cut out of a common one, and PyTorch's fused AdamW takes any for ordered: it would
+    write the update of one number into another (torch 2.13, on CPUs)."""
+    for p in parameters:
+        if not p.is_contiguous():
+            p.data = p.data.contiguous()
 
 
 def inner_matrices(model: nn.Module) -> set[Tensor]:

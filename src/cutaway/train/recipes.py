@@ -157,6 +157,14 @@ def read(path: str | Path) -> Recipe:
     return of_json(storage.read_json(path), str(path))
 
 
+def write(recipe: Recipe, run: Path) -> None:
+    """Write a run's recipe into its folder: it has a whole one, or the one before, or is no run."""
+    fresh = run.parent / ".data" / f"{run.name}.json"
+    fresh.parent.mkdir(parents=True, exist_ok=True)
+    storage.write_json(fresh, as_json(recipe))
+    fresh.replace(run / RECIPE)
+
+
 def of_json(found: Mapping[str, Any], where: str = "recipe") -> Recipe:
     """The recipe that :func:`as_json` gave."""
     values = dict(found)

@@ -30,7 +30,7 @@ from .ranks.parallel import World, prepare
 from .recipes import RECIPE, Recipe
 from .report.curves import picture
 from .report.metrics import Metrics, TensorBoard, read, rewind
-from .report.runs import holding
+from .report.runs import held, holding
 
 METRICS, CURVE, MODEL, ADAPTER = "metrics.jsonl", "curve.svg", "model", "adapter"
 Say = Callable[[str], None]
@@ -92,9 +92,7 @@ def start(recipe: Recipe, folder: Path, say: Say, screen: Callable[..., Any] | N
     made = assemble(recipe, folder, world, say)
     if world.first:
         folder.mkdir(parents=True, exist_ok=True)
-        fresh = folder.parent / ".data" / f"{folder.name}.json"  # a run has a whole recipe, or is none
-        storage.write_json(fresh, recipes.as_json(made.loop.recipe))
-        fresh.replace(folder / RECIPE)
+        recipes.write(made.loop.recipe, folder)
     return equip(made, screen)
 
 
@@ -109,6 +107,8 @@ def resume(folder: Path, say: Say, screen: Callable[..., Any] | None = None) -> 
     recipe = recipes.read(folder / RECIPE)
     world = World.from_environment(recipe.parallel)
     if world.first:
+        if held(folder):
+            raise ValueError(f"another process trains in {folder}")
         checkpoints.sweep(folder)
     world.wait()
     found, complaints = checkpoints.newest(folder)

@@ -24,6 +24,11 @@ class Schedule:
         if self.warmup < 0 or not 0 <= self.floor <= 1 or not 0 < self.decay <= 1:
             raise ValueError(f"a schedule has warmup >= 0, floor in [0, 1], decay in (0, 1], got {self}")
 
+    @property
+    def stable(self) -> float:
+        """The share of a run through which the rate does not depend on how long the run is."""
+        return 1 - self.decay if self.shape == "wsd" else 1.0 if self.shape in ("constant", "inverse-sqrt") else 0.0
+
     def __call__(self, step: int, steps: int) -> float:
         """The factor of the peak rate at ``step`` of ``steps``."""
         if step < self.warmup:
