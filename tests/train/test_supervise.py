@@ -50,6 +50,13 @@ def test_a_run_that_always_fails_ends(tmp_path: Path) -> None:
     assert "run 2 of at most 2 ended" in told
 
 
+def test_what_never_began_is_not_tried_again(tmp_path: Path) -> None:
+    script = tmp_path / "refusing.py"
+    script.write_text(f"import sys, tempfile; tempfile.mkdtemp(prefix='tried', dir={str(tmp_path)!r}); sys.exit(2)")
+    assert supervise([str(script)], 1, 3, lambda: False) == 1
+    assert len(list(tmp_path.glob("tried*"))) == 1
+
+
 def test_a_signal_is_passed_on_and_ends_it(tmp_path: Path) -> None:
     script = tmp_path / "waiting.py"
     script.write_text(

@@ -266,7 +266,8 @@ def supervised(words: list[str], options: Options) -> int:
         if not skip and word.split("=")[0] not in ("--processes", "--restarts"):
             kept.append(word)
         skip = not skip and word in ("--processes", "--restarts")
-    return supervise(["-m", "cutaway.cli", "train", *kept, "--again"], options.processes, options.restarts)
+    run = options.runs / options.name / "recipe.json"
+    return supervise(["-m", "cutaway.cli", "train", *kept, "--again"], options.processes, options.restarts, run.is_file)
 
 
 def runs(
