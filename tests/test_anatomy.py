@@ -44,9 +44,21 @@ def test_relatives_differ_in_what_they_are_known_for(a: str, b: str, expected: s
 def test_every_model_type_has_a_blueprint(name: str) -> None:
     found = said(name)
     assert found["kind"] in ("decoder", "encoder", "encoder-decoder")
-    assert {"attention", "heads", "norm", "feed-forward", "vocabulary", "layers", "width"} <= found.keys()
+    recurrent = {"cells", "alignment"}
+    kept = recurrent if name == "recurrent" else {"attention", "heads", "norm", "feed-forward", "layers"}
+    assert kept | {"vocabulary", "width"} <= found.keys()
+    assert (name == "recurrent") == bool(recurrent & found.keys())
     assert anatomy.blueprint(hub.outline(name)).count("\n") == len(found) - 1
     assert all(anatomy.differences(hub.outline(name), hub.outline(name))[i] == [] for i in (0, 1))
+
+
+def test_recurrent_networks_differ_by_cell_and_alignment() -> None:
+    sizes = dict(vocab=31, width=16, embedding=8)
+    gru = cutaway.build("recurrent", cell="gru", **sizes)
+    lstm = cutaway.build("recurrent", cell="lstm", attention="luong", score="general", **sizes)
+    traits, _ = anatomy.differences(gru, lstm)
+    assert ("cells", "GRU", "LSTM") in traits
+    assert ("alignment", "additive scores (Bahdanau)", "products as scores (Luong)") in traits
 
 
 def test_swapped_parts_show() -> None:

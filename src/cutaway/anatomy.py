@@ -4,6 +4,7 @@ from collections.abc import Iterable
 
 from torch import nn
 
+from .kernels import Additive, Softmax
 from .model import Model
 from .parts import (
     MLP,
@@ -30,6 +31,7 @@ from .parts import (
 from .scores import CAUSAL, FULL, Band, Mask
 
 ACTS = {"gelu": "GELU", "gelu_tanh": "GELU (tanh)", "gelu_quick": "GELU (sigmoid)", "relu": "ReLU", "silu": "SiLU"}
+SCORES: dict[type[nn.Module], str] = {Additive: "additive scores (Bahdanau)", Softmax: "products as scores (Luong)"}
 PLACES = {
     PreNorm: "before each sublayer",
     PostNorm: "after each residual sum",
@@ -47,6 +49,8 @@ def traits(model: Model | Network) -> dict[str, str]:
         "kind": network.kind,
         "attention": each(masking(m) for m in modules if isinstance(m, Stack)),
         "heads": each(sharing(a) for a in attentions),
+        "cells": each(m.mode.split("_")[0] for m in modules if isinstance(m, nn.RNNBase)),
+        "alignment": "" if attentions else each(SCORES[type(m)] for m in modules if type(m) in SCORES),
         "positions": positions(modules),
         "norm": each(norm(m) for m in modules if isinstance(m, LayerNorm | RMSNorm)),
         "norms stand": each(PLACES[type(m)] for m in modules if type(m) in PLACES),

@@ -2,10 +2,10 @@
 
 ``step.py DTYPE RECOMPUTE ROWS LENGTH`` with RECOMPUTE 0 or 1; MODEL is what is trained."""
 
-import resource
 import sys
 import time
 from functools import partial
+from pathlib import Path
 
 import torch
 from torch.utils.checkpoint import checkpoint
@@ -25,11 +25,16 @@ def step(learner: Learner, optimizer: torch.optim.Optimizer, ids: torch.Tensor, 
     optimizer.zero_grad()
 
 
+def peak() -> int:
+    """The most memory that this program has had, in bytes; ``ru_maxrss`` would begin with that of its parent."""
+    status = Path("/proc/self/status").read_text()
+    return 1024 * int(next(line.split()[1] for line in status.splitlines() if line.startswith("VmHWM:")))
+
+
 def main() -> None:
     dtype, recompute, rows, length = getattr(torch, sys.argv[1]), sys.argv[2] == "1", *map(int, sys.argv[3:])
     small = Learner(cutaway.build("gpt2", **MODEL | dict(vocab=64, width=64, depth=1, heads=1)))
     step(small, torch.optim.AdamW(small.parameters()), torch.zeros(2, 16, dtype=torch.long), dtype)  # libraries load
-    peak = lambda: 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     before = peak()
     learner = Learner(cutaway.build("gpt2", **MODEL)).train()
     for block in learner.model.stack.blocks if recompute else ():
