@@ -1,6 +1,5 @@
 """A run from its recipe: data, tokenizer, model and loop put together; started, resumed, brought to its end."""
 
-import os
 import platform
 import shutil
 import time
@@ -259,5 +258,4 @@ def surroundings(world: World) -> dict[str, Any]:
         "capability": torch.backends.cpu.get_cpu_capability(),
         "device": str(world.device.type),
         "ranks": world.size,
-        "process": os.getpid(),
     }

@@ -39,9 +39,8 @@ class Meeting:
 
     def fused(self, q: Tensor, k: Tensor, v: Tensor) -> bool | None:
         """``is_causal`` for a fused kernel, None where flags cannot say the rule or there is no such kernel."""
-        band, half = self.band(q, k), q.dtype in (torch.float16, torch.bfloat16)
-        plain = not self.rule.biases and self.rule.cap is None and k.shape[3] == v.shape[3]
-        if not plain or not (q.device.type == "cpu" or (q.is_cuda and half)):
+        band, plain = self.band(q, k), not self.rule.biases and self.rule.cap is None and k.shape[3] == v.shape[3]
+        if not plain or q.device.type != "cpu":
             return None
         causal = band == CAUSAL and self.at == self.start and q.shape[2] == k.shape[2]
         return causal if causal or band == FULL else None
@@ -62,9 +61,6 @@ class Meeting:
     def read(self, q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
         """What the queries read of these keys alone, and the log-sum-exp [B, H, Q] of their scores."""
         causal = self.fused(q, k, v)
-        if causal is not None and q.is_cuda:
-            out, lse, *_ = torch.ops.aten._scaled_dot_product_flash_attention(q, k, v, 0.0, causal, scale=self.scale)
-            return out, lse
         if causal is not None:
             out, lse = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(
                 q, k, v, 0.0, causal, scale=self.scale
@@ -79,11 +75,6 @@ class Meeting:
     ) -> tuple[Tensor, ...]:
         """Gradients of q, k, v and what the biases learn; ``out`` and ``lse`` are those of all keys together."""
         causal = self.fused(q, k, v)
-        if causal is not None and q.is_cuda:
-            seed = q.new_zeros(2, dtype=torch.int64)  # of dropout, of which there is none
-            return torch.ops.aten._scaled_dot_product_flash_attention_backward(
-                grad, q, k, v, out, lse, None, None, q.shape[2], k.shape[2], 0.0, causal, seed, seed, scale=self.scale
-            )
         if causal is not None:
             return torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward(
                 grad, q, k, v, out, lse, 0.0, causal, scale=self.scale
