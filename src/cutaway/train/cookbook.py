@@ -25,7 +25,7 @@ def stdlib() -> Recipe:
         minutes=4.4,
         optimizer=Optimizer("muon", lr=0.01),
         schedule=Schedule("wsd", warmup=20, decay=0.5),
-        evaluate=Evaluation(every=100, batches=10, sample="def "),
+        evaluate=Evaluation(every=150, batches=8, sample="def "),
         save=Saving(every=250),
         yardsticks=True,
     )
