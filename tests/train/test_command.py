@@ -9,21 +9,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from test_cli import run as cli
 from train.small import WORDS, corpus, recipe
 from train.test_material import pairs, translating
 
 import cutaway
-from cutaway.cli import main
 from cutaway.train import checkpoints, recipes
-
-
-def cli(capsys: pytest.CaptureFixture[str], *words: object) -> tuple[int, str, str]:
-    try:
-        code = main([str(w) for w in words])
-    except SystemExit as stop:
-        code = int(stop.code or 0)
-    out, err = capsys.readouterr()
-    return code, out, err
 
 
 @pytest.fixture

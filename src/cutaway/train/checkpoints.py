@@ -7,7 +7,7 @@ pickle, and no pointer to the latest: the newest folder whose manifest is true i
 import re
 import shutil
 from collections.abc import Callable, Iterator, Mapping
-from hashlib import file_digest, sha256
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +15,10 @@ import torch
 from torch import Tensor
 
 from .. import storage
-from ..weights.safetensors import write_safetensors
+from ..data.shards import checksum
+from ..weights.safetensors import raw, write_safetensors
 from .ranks.parallel import World
-from .ranks.pieces import Reader, pieces, table
+from .ranks.pieces import Reader, assemble, pieces, table
 
 STEP = re.compile(r"step_(\d{6,})")
 STATE, MANIFEST = "state.json", "manifest.json"
@@ -103,8 +104,7 @@ def finish(new: Path, step: int, state: Mapping[str, Any], export: Callable[[Pat
 
 
 def entry(path: Path) -> dict[str, Any]:
-    with open(path, "rb") as file:
-        return {"bytes": path.stat().st_size, "sha256": file_digest(file, "sha256").hexdigest()}
+    return {"bytes": path.stat().st_size, "sha256": checksum(path)}
 
 
 def wrong(folder: Path) -> str | None:
@@ -161,15 +161,8 @@ def digest(tensors: Mapping[str, Tensor]) -> str:
     return made.hexdigest()
 
 
-def raw(tensor: Tensor) -> memoryview:
-    flat: memoryview = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data
-    return flat
-
-
 def mean(folders: list[Path], names: Mapping[str, Tensor], prefix: str) -> Iterator[tuple[str, Tensor]]:
     """Each of these weights averaged over checkpoints (Vaswani et al., 2017, section 6.1)."""
-    from .ranks.pieces import assemble
-
     readers = [reader(folder) for folder in folders]
     for name, like in names.items():
         shape, origin = tuple(like.shape), (0,) * like.ndim

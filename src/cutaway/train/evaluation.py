@@ -16,7 +16,7 @@ from .precision import autocast
 from .ranks.parallel import World
 from .recipes import Evaluation
 
-LENGTH, LONGEST, TOGETHER = 64, 400, 256
+LENGTH, TOGETHER = 64, 256
 
 
 @dataclass(frozen=True)
@@ -66,9 +66,9 @@ class Judge:
         """The model's continuation of the recipe's text, the same draw each time."""
         if self.how.sample is None:
             return None
-        room = {} if model.limit is None else {"max_new_tokens": min(LENGTH, model.limit // 2)}
-        settings: dict[str, Any] = {"max_new_tokens": LENGTH, "temperature": 0.7, "top_p": 0.95, "seed": 0, **room}
-        return self.how.sample + str(model.generate(self.how.sample, **settings))
+        length = LENGTH if model.limit is None else min(LENGTH, model.limit // 2)
+        written = model.generate(self.how.sample, max_new_tokens=length, temperature=0.7, top_p=0.95, seed=0)
+        return self.how.sample + str(written)
 
 
 def split(items: list[Any], size: int) -> Iterator[list[Any]]:
@@ -77,11 +77,7 @@ def split(items: list[Any], size: int) -> Iterator[list[Any]]:
 
 def write(model: Model, texts: list[str]) -> list[str]:
     """What an encoder-decoder makes of texts, greedily."""
-    assert model.tokenizer is not None  # a run has one
-    order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
-    ids = model.generate([model.tokenizer.encode(texts[i]).ids for i in order], max_new_tokens=LENGTH, num_beams=1)
-    made = {i: model.tokenizer.decode(row.tolist()).strip() for i, row in zip(order, ids, strict=True)}
-    return [made[i] for i in range(len(texts))]
+    return [text.strip() for text in model.generate(texts, max_new_tokens=LENGTH, num_beams=1)]
 
 
 @contextmanager

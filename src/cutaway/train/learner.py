@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from ..model import Model
 from ..output import IGNORED
+from ..parts import Unembed
 
 NUMBERS = 2**24  # logits held at a time
 
@@ -97,8 +98,6 @@ def head_loss(
 
 def tied(head: nn.Module) -> list[Tensor]:
     """Weights that a head reads and another module owns."""
-    from ..parts import Unembed
-
     shared = [m.tied[0] for m in head.modules() if isinstance(m, Unembed)]
     return [embedding.weight for embedding in shared if embedding is not None]
 

@@ -6,10 +6,12 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch.utils.checkpoint import checkpoint
 
 from .. import __version__, hub, storage
 from ..model import Model
@@ -237,10 +239,6 @@ def fastest(recipe: Recipe, learner: Learner, objective: Any, batches: Any, worl
 
 def speed_up(learner: Learner, recipe: Recipe) -> None:
     """Recompute or compile every block, if the recipe says so; names and numbers of the weights stay."""
-    from functools import partial
-
-    from torch.utils.checkpoint import checkpoint
-
     for block in (b for m in learner.modules() if isinstance(m, Stack) for b in m.blocks):
         if recipe.recompute:
             block.forward = partial(checkpoint, block.forward, use_reentrant=False)

@@ -133,4 +133,10 @@ def write_safetensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mappi
     with open(path, "wb") as file:
         file.write(len(text).to_bytes(8, "little") + text)
         for name in (name for name in order if tensors[name].nbytes):  # empty ones may have strides that no view takes
-            file.write(tensors[name].detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+            file.write(raw(tensors[name]))
+
+
+def raw(tensor: Tensor) -> memoryview:
+    """The bytes of a tensor's numbers, in order."""
+    flat: memoryview = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data
+    return flat
