@@ -26,10 +26,11 @@ def ours(job: Job, turn: Turn) -> None:
 
 
 def run_loop(job: Job, turn: Turn, learner: Any) -> None:
+    from cutaway.train.heap import keeping
     from cutaway.train.loop import Loop
     from cutaway.train.objectives import CausalLM
     from cutaway.train.optimizers import Optimizer, Optimizers
-    from cutaway.train.ranks.parallel import World
+    from cutaway.train.ranks.world import World
     from cutaway.train.recipes import Recipe
     from cutaway.train.schedules import Schedule
 
@@ -40,10 +41,11 @@ def run_loop(job: Job, turn: Turn, learner: Any) -> None:
         World(), job.precision, {},
     )  # fmt: skip
     loss = None
-    for _ in range(job.steps):
+    with keeping():  # as Loop.run does, which steps without waiting for turns
+        for _ in range(job.steps):
+            turn(loss)
+            loss = loop.step()["loss"]
         turn(loss)
-        loss = loop.step()["loss"]
-    turn(loss)
 
 
 def plainly(job: Job, turn: Turn, model: nn.Module, loss_of: Callable[[Tensor, Tensor], Tensor]) -> None:

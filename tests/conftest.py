@@ -1,5 +1,7 @@
 """One footing for every test: shapes checked, one thread, fixed seeds."""
 
+from pathlib import Path
+
 import jaxtyping
 import pytest
 import torch
@@ -8,8 +10,19 @@ from hypothesis import HealthCheck, settings
 # torch.compile cannot trace the shape checks: the tests that compile run in their own process, without them.
 COMPILING = jaxtyping.config.jaxtyping_disable
 
+SOURCE = Path(__file__).parents[1] / "src"
+NUMBA = "cutaway.compiled"  # compiles functions as they are written
+
+
+def checked() -> list[str]:
+    """The modules whose shapes are checked; the name of a package stands for all that is in it."""
+    paths = [path.relative_to(SOURCE) for path in SOURCE.rglob("*.py")]
+    names = {".".join(path.parent.parts if path.stem == "__init__" else path.with_suffix("").parts) for path in paths}
+    return sorted(name for name in names - {"cutaway"} if not name.startswith(NUMBA))
+
+
 if not COMPILING:
-    jaxtyping.install_import_hook("cutaway", "typecheck.check")
+    jaxtyping.install_import_hook(checked(), "typecheck.check")
 
 # how fast examples come depends on who else uses the machine
 settings.register_profile("cutaway", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])

@@ -18,18 +18,22 @@ SOURCE = Path(__file__).parents[1] / "src"
 LAYER = {
     "cutaway.scores": 0,
     "cutaway.names": 0,
+    "cutaway.compiled": 0,
     "cutaway.kernels": 1,
     "cutaway.parts": 2,
     "cutaway.families": 3,
     "cutaway.generate": 4,
     "cutaway.output": 4,
     "cutaway.storage": 4,
+    "cutaway.swift": 3,
     "cutaway.text": 4,
     "cutaway.weights": 4,
     "cutaway.data": 5,
     "cutaway.model": 5,
     "cutaway.hub": 5,
+    "cutaway.quantization": 5,
     "cutaway.anatomy": 6,
+    "cutaway.bench": 6,
     "cutaway.costs": 6,
     "cutaway.looking": 6,
     "cutaway.tasks": 6,
@@ -39,11 +43,12 @@ LAYER = {
     "cutaway.cli": 7,
 }
 CORE = {"cutaway.scores", "cutaway.names", "cutaway.kernels", "cutaway.parts"}
-CORE_LINES, FAMILY_LINES, FILE_LINES, FUNCTION_LINES = 1870, 120, 300, 50
+CORE_LINES, COMPILED_LINES, FAMILY_LINES, FILE_LINES, FUNCTION_LINES = 2340, 860, 120, 300, 50
 
 OUTSIDE = {"httpx", "huggingface_hub", "os", "requests", "socket", "subprocess", "sys", "urllib"}
 # A decorator that is not in this list might register what it decorates.
-DECORATORS = {
+NUMBA = {"intrinsic", "njit", "overload", "register_model"}  # tells its compiler, and nothing of ours
+DECORATORS = NUMBA | {
     "abstractmethod", "cache", "cached_property", "classmethod", "contextmanager", "dataclass", "lru_cache",
     "no_type_check", "overload", "override", "property", "staticmethod", "torch.inference_mode", "torch.no_grad",
     "wraps",
@@ -173,6 +178,8 @@ def test_functions_are_short():
 def test_the_core_is_small():
     core = {name: lines for name, lines in LINES.items() if unit(name) in CORE}
     assert sum(core.values()) <= CORE_LINES, core
+    compiled = {name: lines for name, lines in LINES.items() if unit(name) == "cutaway.compiled"}
+    assert sum(compiled.values()) <= COMPILED_LINES, compiled
 
 
 def test_annotations_are_objects():

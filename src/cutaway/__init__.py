@@ -11,9 +11,10 @@ if TYPE_CHECKING:
     from .looking import edit, record
     from .looking.roles import roles
     from .looking.widget import look
+    from .quantization import quantize
 
 __version__ = "0.1.0"
-__all__ = ["attention", "build", "check", "count", "edit", "load", "look", "record", "roles", "save"]
+__all__ = ["attention", "build", "check", "count", "edit", "load", "look", "quantize", "record", "roles", "save"]
 
 # Each name is imported on its first use, so that `import cutaway` and `cutaway --help` do not pay for torch.
 HOME = {
@@ -24,6 +25,7 @@ HOME = {
     "edit": ".looking",
     "load": ".hub",
     "look": ".looking.widget",
+    "quantize": ".quantization",
     "record": ".looking",
     "roles": ".looking.roles",
     "save": ".hub",

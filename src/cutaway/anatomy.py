@@ -153,7 +153,7 @@ def sizes(network: Network, attentions: list[Attention]) -> dict[str, str]:
         "layers": " + ".join(str(len(s.order)) for s in stacks),
         "width": f"{c.width:,}",
         "head count": each(shape(a) for a in attentions),
-        "hidden width": each(f"{m.up.weight.shape[0]:,}" for m in mlps),
+        "hidden width": each(f"{m.up.out_features:,}" for m in mlps),
         "rotary base": each(f"{r.theta:,.0f} over {r.dim} of each head" for r in rotaries),
         "position table": each(f"{m.length:,}" for m in network.modules() if isinstance(m, Learned)),
     }

@@ -3,11 +3,13 @@
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from math import prod
 
 from torch import nn
 
 from .model import Model
 from .parts import MLP, Attention, LayerNorm, Learned, MixtureOfExperts, Network, RMSNorm, Stack, Unembed
+from .parts.quantized import Quantized, numbers
 from .scores import INF, Mask
 
 KINDS: list[tuple[tuple[type[nn.Module], ...], str]] = [
@@ -59,7 +61,7 @@ class Count:
 
 
 def count(model: Model | Network) -> Count:
-    """Count a model or network, also one on the meta device. Tied parameters count once."""
+    """Count a model or network, also one on the meta device. Tied parameters count once; codes count as numbers."""
     network = model.network if isinstance(model, Model) else model
     seen: set[int] = set()
     parts: Counter[str] = Counter()
@@ -85,14 +87,19 @@ def walk(module: nn.Module, part: str, parts: Counter[str], seen: set[int]) -> N
         if id(p) not in seen:
             parts[part] += p.numel()
             seen.add(id(p))
+    parts[part] += coded(module)
     for name, child in module.named_children():
         walk(child, "head" if part == "other" and name == "head" else part, parts, seen)
 
 
+def coded(module: nn.Module) -> int:
+    """Numbers of this module's own matrix, if it is quantised."""
+    return prod(module.packed.shape) if isinstance(module, Quantized) else 0
+
+
 def idle_parameters(moe: MixtureOfExperts) -> int:
     """Parameters of the experts that a token does not go to."""
-    each = sum(p.numel() for p in moe.experts[0].parameters())
-    return each * (len(moe.experts) - moe.top)
+    return numbers(moe.experts[0]) * (len(moe.experts) - moe.top)
 
 
 def runs(module: nn.Module, times: float) -> Iterator[tuple[nn.Module, float]]:
@@ -111,7 +118,7 @@ def runs(module: nn.Module, times: float) -> Iterator[tuple[nn.Module, float]]:
 def products(module: nn.Module) -> int:
     """Operations of this module's own matrix product, per token."""
     if isinstance(module, nn.Linear):
-        return 2 * module.weight.numel()
+        return 2 * module.in_features * module.out_features
     if isinstance(module, Unembed):
         (tied,) = module.tied
         weight = module.weight if tied is None else tied.weight

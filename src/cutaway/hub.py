@@ -10,28 +10,44 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from . import families, storage, weights
+from . import families, quantization, storage, weights
 from .model import Model, Origin
 from .names import some
 from .parts import Network, Unembed
 from .text import Tokenizer
 
+# A quantised checkpoint is ours alone: its key in config.json, the name of its weights, which others do not find.
+QUANTIZED, CODES = "cutaway_quantization", "quantized"
 
-def load(source: str | Path, *, dtype: torch.dtype | None = None, device: str | torch.device | None = None) -> Model:
+
+def load(
+    source: str | Path,
+    *,
+    dtype: torch.dtype | None = None,
+    device: str | torch.device | None = None,
+    quantize: str | None = None,
+    group: int | None = None,
+) -> Model:
     """A model from a checkpoint folder or a hub name, ready to run (in eval mode).
 
-    Weights are memory-mapped and keep their dtype unless ``dtype`` says otherwise. No code of a checkpoint is ever
-    run. Raises ValueError or KeyError naming what is not understood, FileNotFoundError for what is not there."""
+    Weights are memory-mapped and keep their dtype unless ``dtype`` says otherwise; ``quantize`` and ``group`` are
+    those of :func:`cutaway.quantize`. No code of a checkpoint is ever run. Raises ValueError or KeyError naming what
+    is not understood, FileNotFoundError for what is not there."""
+    if group is not None and quantize is None:
+        raise ValueError(f"group={group} is for quantize='int8' or 'int4', which was not asked for")
     folder = storage.locate(source)
     network, origin = describe(folder)
-    theirs = weights.read_tensors(folder, device="cpu" if device is None else device)
+    ready = quantization.described(network) is not None
+    theirs = weights.read_tensors(folder, device=device or "cpu", stem=CODES if ready else "model")
     form = families.form(origin.model_type)
-    ours = form.load(network.config, theirs)
-    network = untied(network, origin.model_type, ours)
+    ours = theirs if ready else form.load(network.config, theirs)
+    network = network if ready else untied(network, origin.model_type, ours)
     fill(network, ours)
-    origin.ignored = form.ignored(network.config, theirs)
+    origin.ignored = () if ready else form.ignored(network.config, theirs)
     model = Model(network, origin, Tokenizer.load(folder)).eval()
-    return model if dtype is None else model.to(dtype)
+    if quantize is not None:
+        quantization.quantize(model, quantize, group)
+    return model.to(dtype or model.dtype) if ready or dtype else model
 
 
 def outline(source: str) -> Network:
@@ -69,15 +85,27 @@ def describe(folder: Path) -> tuple[Network, Origin]:
         raise ValueError(
             f"{folder / 'config.json'} has no model_type; known: {', '.join(sorted(families.MODEL_TYPES))}"
         )
+    if (theirs := config.get("quantization_config")) is not None:
+        method = theirs.get("quant_method") if isinstance(theirs, dict) else theirs
+        raise ValueError(
+            f"{folder} was quantised by another tool ({method}), which is not read: load the checkpoint that it was "
+            "made of with quantize='int8' or 'int4'"
+        )
+    codes = config.pop(QUANTIZED, None)
     ours, kept = families.form(model_type).read(config)
     network = sketch(model_type, families.module(model_type).Config(**ours))
+    if codes is not None:
+        if not isinstance(codes, dict) or codes.keys() != {"how", "group"}:
+            raise ValueError(f"{folder / 'config.json'}: {QUANTIZED} must say how and group, it is {codes!r}")
+        quantization.convert(network, **codes)
     generation = folder / "generation_config.json"
     return network, Origin(model_type, kept, storage.read_json(generation) if generation.exists() else {})
 
 
 def fill(network: Network, ours: Mapping[str, Tensor]) -> None:
     """Give a network its tensors. Raises KeyError or ValueError for any that is missing, left over or misshapen."""
-    expected = {n: tuple(p.shape) for n, p in network.state_dict().items()}
+    state = network.state_dict()
+    expected = {n: tuple(p.shape) for n, p in state.items()}
     given = dict(ours)
     for copy, original in ties(network).items():
         if copy in given and not torch.equal(given.pop(copy), given[original]):
@@ -91,6 +119,9 @@ def fill(network: Network, ours: Mapping[str, Tensor]) -> None:
     ]
     if wrong:
         raise ValueError(f"shapes do not fit the config: {'; '.join(wrong[:5])}" + (" ..." if wrong[5:] else ""))
+    codes = (f"{n}.{of}" for n in quantization.quantized(network) for of in ("codes", "scales"))
+    if odd := [n for n in codes if given[n].dtype != state[n].dtype]:
+        raise ValueError(f"{odd[0]} must be {state[odd[0]].dtype}, got {given[odd[0]].dtype}")
     network.load_state_dict(given, assign=True)
 
 
@@ -106,14 +137,15 @@ def untied(network: Network, model_type: str, ours: Mapping[str, Tensor]) -> Net
 
 def ties(network: Network) -> dict[str, str]:
     """Names under which checkpoints may repeat a tied tensor -> the parameter it is."""
-    names = {id(p): n for n, p in network.named_parameters()}
+    names = {m: n for n, m in network.named_modules()}
     heads = {n: m for n, m in network.named_modules() if isinstance(m, Unembed)}
-    return {f"{n}.weight": names[id(m.tied[0].weight)] for n, m in heads.items() if m.tied[0] is not None}
+    return {f"{n}.weight": f"{names[m.tied[0]]}.weight" for n, m in heads.items() if m.tied[0] is not None}
 
 
 def save(model: Model, folder: str | Path) -> None:
     """Write a checkpoint folder that :func:`load` and transformers read: config, safetensors, tokenizer.
 
+    Only :func:`load` reads that of a quantised model, whose codes and scales go under our own names.
     All of it or nothing: a folder that was there before is replaced only by a complete one."""
     with storage.write_folder(folder) as fresh:
         write(model, fresh, model.network.state_dict())
@@ -124,10 +156,15 @@ def write(model: Model, fresh: Path, tensors: Mapping[str, Tensor]) -> None:
     origin, network = model.origin, model.network
     config = model.format.write(network.config, origin.model_type, origin.kept)
     config["dtype"] = str(model.dtype).removeprefix("torch.")
+    if (codes := quantization.described(network)) is not None:
+        config[QUANTIZED] = codes
     storage.write_json(fresh / "config.json", config)
     if origin.generation:
         storage.write_json(fresh / "generation_config.json", dict(origin.generation))
-    weights.write_tensors(fresh, model.format.save(network.config, tensors))
+    if codes is None:
+        weights.write_tensors(fresh, model.format.save(network.config, tensors))
+    else:
+        weights.write_tensors(fresh, tensors, stem=CODES)
     if model.tokenizer is not None:
         model.tokenizer.save(fresh)
 

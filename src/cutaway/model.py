@@ -11,10 +11,13 @@ from torch import Tensor, nn
 
 from .families import form
 from .generate import generate
+from .kernels.product import decoding
 from .names import Format
 from .output import Output, States, cross_entropy, replaced_loss, sequence_loss, shift_right
 from .parts import Cache, Context, EncoderDecoder, Learned, Network
+from .parts.quantized import numbers
 from .scores import OPEN, Documents, Padding
+from .swift import Swift
 
 if TYPE_CHECKING:
     from .text import Tokenizer
@@ -66,8 +69,8 @@ class Model(nn.Module):
             super().__setattr__(name, value)
 
     def __repr__(self) -> str:
-        total = sum(p.numel() for p in self.parameters())
-        return f"{self.origin.model_type}: {total:,} parameters, {self.kind}, head {self.config.head}\n{self.network}"
+        said = f"{numbers(self):,} parameters, {self.kind}, head {self.config.head}"
+        return f"{self.origin.model_type}: {said}\n{self.network}"
 
     @property
     def format(self) -> Format:
@@ -90,7 +93,7 @@ class Model(nn.Module):
 
     def cache(self, capacity: int = 0) -> Cache:
         """An empty cache of keys and values for step-by-step calls."""
-        return Cache(capacity)
+        return Cache(capacity, run=Swift())
 
     generate = generate
 
@@ -121,12 +124,13 @@ class Model(nn.Module):
             decoder_input_ids, decoder_attention_mask = self.decoder_ids(
                 labels, decoder_attention_mask, input_ids, attention_mask
             )
-        states = self.states(
-            input_ids, attention_mask, token_type_ids=token_type_ids, position_ids=position_ids,
-            document_ids=document_ids, decoder_input_ids=decoder_input_ids,
-            decoder_attention_mask=decoder_attention_mask, encoder_hidden=encoder_hidden, cache=cache, **unknown,
-        )  # fmt: skip
-        return self.answer(states, labels, start_positions, end_positions)
+        with decoding(cache is not None):
+            states = self.states(
+                input_ids, attention_mask, token_type_ids=token_type_ids, position_ids=position_ids,
+                document_ids=document_ids, decoder_input_ids=decoder_input_ids,
+                decoder_attention_mask=decoder_attention_mask, encoder_hidden=encoder_hidden, cache=cache, **unknown,
+            )  # fmt: skip
+            return self.answer(states, labels, start_positions, end_positions)
 
     def states(
         self,

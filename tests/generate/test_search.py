@@ -140,7 +140,7 @@ def test_draws_follow_the_probabilities():
     logits = torch.tensor([1.0, 0.0, -1.0, 2.0, 0.5, -float("inf"), 0.1])
     n = 100_000
     expected = n * logits.softmax(-1)
-    drawn = sampler(torch.Generator().manual_seed(0))(logits.expand(n, -1))
+    drawn = sampler(torch.Generator().manual_seed(0))(logits.expand(n, -1), 0)
     counts = torch.bincount(drawn, minlength=7).double()
     possible = expected > 0
     assert counts[~possible].sum() == 0

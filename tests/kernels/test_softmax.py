@@ -1,16 +1,19 @@
 """Every kernel is held to the slow, obvious one, under every rule, at every place in a sequence."""
 
 import math
+from typing import Any
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from kernels.rules import B, H, N, inputs, rules
+from kernels.rules import B, D, G, H, N, inputs, rules
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
-from cutaway.kernels import Softmax, attention, choose, eager, sdpa, weights
-from cutaway.scores import CAUSAL, FULL, OPEN, Band, Documents, Padding, Rule, Slope, Table, as_rule, window
+from cutaway.kernels import Softmax, attention, blocks, choose, eager, sdpa, weights
+from cutaway.scores import CAUSAL, FULL, OPEN, Band, Documents, Padding, Rule, Slope, Table, as_rule, dense, window
 
 
 def written_out(q: Tensor, k: Tensor, v: Tensor, rule: Rule, scale: float) -> Tensor:
@@ -56,6 +59,49 @@ def test_kernels_agree(name: str, at: int, queries: int, start: int) -> None:
         assert torch.allclose(sdpa(q, k, v, rule, 0.25, at, start), slow, atol=2e-6)
 
 
+@pytest.fixture
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Blocks of 7 queries and keys in pieces of 5, so that few slots make many."""
+    monkeypatch.setattr("cutaway.kernels.softmax.ROWS", 7)
+    monkeypatch.setattr("cutaway.kernels.softmax.GRAIN", 5)
+
+
+@pytest.mark.parametrize("name", rules())
+@pytest.mark.parametrize(("at", "queries", "start"), [(0, N, 0), (N - 1, 1, 0), (N - 11, 11, 0), (N - 9, 9, 9)])
+@pytest.mark.usefixtures("small")
+def test_blocks_are_eager(name: str, at: int, queries: int, start: int) -> None:
+    rule = rules()[name]
+    q, k, v = inputs()
+    q, k, v = q[:, :, at : at + queries], k[:, :, start:], v[:, :, start:]
+    assert torch.allclose(blocks(q, k, v, rule, 0.25, at, start), eager(q, k, v, rule, 0.25, at, start), atol=2e-6)
+
+
+@pytest.mark.parametrize("name", rules())
+@pytest.mark.parametrize(("at", "queries", "start"), [(0, 1, 0), (3, 5, 0), (9, 9, 2), (0, N, 5), (20, 4, 3)])
+def test_a_span_holds_every_key_that_is_seen(name: str, at: int, queries: int, start: int) -> None:
+    mask = rules()[name].mask
+    first, stop = mask.span(at, queries, start, N - start)
+    seen = dense(mask, torch.arange(at, at + queries), torch.arange(start, N), B, H).expand(B, H, queries, N - start)
+    slots = start + seen.any(0).any(0).any(0).nonzero().flatten()
+    assert ((first <= slots) & (slots < stop)).all()
+    if isinstance(mask, Band) and len(slots):
+        assert (first, stop) == (int(slots[0]), int(slots[-1]) + 1)
+
+
+def test_blocks_read_only_what_a_mask_reaches() -> None:
+    document = torch.arange(N)[None].expand(B, N) // 6
+    assert Documents(document).span(6, 6, 0, N) == (6, 12)
+    assert (CAUSAL & Documents(document)).span(6, 4, 0, N) == (6, 10)
+    assert (window(3) | Documents(document)).span(6, 4, 0, N) == (4, 12)
+    assert window(3).span(9, 2, 8, 10) == (8, 11)
+    assert Documents(document).span(0, 6, 12, 12) == (12, 12)
+    hidden = ~dense(window(4), torch.arange(N), torch.arange(N), 1, 1)
+    q, k, v = inputs()
+    k[:, :, :7], v[:, :, :7] = torch.nan, torch.nan  # from slot 10 on nobody looks there
+    assert hidden[10:, :7].all()
+    assert blocks(q[:, :, 10:], k[:, :, 7:], v[:, :, 7:], as_rule(window(4)), 0.25, 10, 7).isfinite().all()
+
+
 @pytest.mark.parametrize("name", rules())
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64])
 def test_rows_on_demand(name: str, dtype: torch.dtype) -> None:
@@ -74,28 +120,70 @@ def test_rows_on_demand(name: str, dtype: torch.dtype) -> None:
     )
 
 
-@pytest.mark.parametrize("name", [n for n, r in rules().items() if r.cap is None])
+@pytest.mark.parametrize("name", rules())
+@pytest.mark.usefixtures("small")
 def test_gradients_agree(name: str) -> None:
     rule = rules()[name]
     grads = []
-    for kernel in (eager, sdpa):
+    for kernel in (eager, blocks) if rule.cap is not None else (eager, blocks, sdpa):
         q, k, v = (t.requires_grad_() for t in inputs())
         kernel(q, k, v, rule, 0.25).square().sum().backward()
         grads.append((q.grad, k.grad, v.grad))
-    for a, b in zip(*grads, strict=True):
-        assert torch.allclose(a, b, atol=1e-5)
+    for several in zip(*grads, strict=True):
+        assert all(torch.allclose(several[0], other, atol=1e-5) for other in several)
 
 
-def test_gradients_reach_learned_biases() -> None:
+@pytest.mark.parametrize("kernel", [blocks, sdpa])
+@pytest.mark.usefixtures("small")
+def test_gradients_reach_learned_biases(kernel: object) -> None:
     table = torch.randn(2 * N, H, requires_grad=True)
     rule = CAUSAL + Table(table, lambda d: d + N)
-    grads = [torch.autograd.grad(kernel(*inputs(), rule, 0.25).square().sum(), table)[0] for kernel in (eager, sdpa)]
+    grads = [torch.autograd.grad(run(*inputs(), rule, 0.25).square().sum(), table)[0] for run in (eager, kernel)]  # type: ignore[operator]
     assert grads[0].abs().sum() > 0
     assert torch.allclose(*grads, atol=1e-5)
 
 
+@pytest.mark.usefixtures("small")
+def test_blocks_on_the_way_back_drop_what_they_dropped() -> None:
+    q, k, v = (t.double().requires_grad_() for t in inputs())
+    torch.manual_seed(1)
+    out = blocks(q, k, v, as_rule(CAUSAL), 0.25, dropout=0.5)
+    (grad,) = torch.autograd.grad(out.sum(), v)
+    with torch.no_grad():
+        torch.manual_seed(1)
+        more = blocks(q, k, v + 1, as_rule(CAUSAL), 0.25, dropout=0.5)  # linear in the values
+    assert torch.allclose((more - out).sum(), grad.sum())
+    assert not torch.allclose(grad.sum(), torch.tensor(float(B * H * N * D), dtype=torch.float64))
+
+
+@pytest.mark.parametrize("name", ["window", "documents", "alibi", "alibi and cap"])
+def test_blocks_hold_nothing_of_size_n_by_n(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cutaway.kernels.softmax.CELLS", 2**19)
+    n, rule = 2048, {**rules(2048), "documents": as_rule(CAUSAL & Documents(torch.arange(2048)[None] // 100))}[name]
+    q, k, v = (torch.randn(1, h, n, 2, requires_grad=True) for h in (H, G, G))
+    largest, kept = [0], [0]
+
+    class Watch(TorchDispatchMode):
+        def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            made = func(*args, **(kwargs or {}))
+            largest[0] = max([largest[0], *(t.numel() for t in tree_leaves(made) if isinstance(t, Tensor))])
+            return made
+
+    def keep(t: Tensor) -> Tensor:
+        kept[0] += t.numel()
+        return t
+
+    with Watch(), torch.autograd.graph.saved_tensors_hooks(keep, lambda t: t):
+        out = Softmax(0.25)(q, k, v, rule)
+    assert kept[0] < 40 * n
+    with Watch():
+        out.sum().backward()
+    assert 2 * n < largest[0] < n * n // 4
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16, torch.float64])
-@pytest.mark.parametrize("kernel", [eager, sdpa])
+@pytest.mark.parametrize("kernel", [eager, sdpa, blocks])
+@pytest.mark.usefixtures("small")
 def test_a_row_that_sees_nothing_gives_zero_and_finite_gradients(kernel: object, dtype: torch.dtype) -> None:
     blind = torch.ones(B, N, dtype=torch.bool)
     blind[1] = False
@@ -110,7 +198,8 @@ def test_a_row_that_sees_nothing_gives_zero_and_finite_gradients(kernel: object,
         assert out.isfinite().all()
 
 
-@pytest.mark.parametrize("kernel", [eager, sdpa])
+@pytest.mark.parametrize("kernel", [eager, sdpa, blocks])
+@pytest.mark.usefixtures("small")
 def test_large_scores_stay_finite(kernel: object) -> None:
     q, k, v = inputs()
     out = kernel(1e4 * q, 1e4 * k, v, Rule(CAUSAL), 1.0)  # type: ignore[operator]
@@ -174,17 +263,26 @@ def test_the_choice_is_stated() -> None:
     assert choose(as_rule(CAUSAL), "cpu", 9, 9) == ("sdpa", "no soft cap")
     assert choose(OPEN.capped(5.0), "cpu", 9, 9)[0] == "eager"
     assert choose(OPEN.capped(5.0), "cuda", 2048, 2048)[0] == "flex"
-    assert choose(OPEN.capped(5.0), "cuda", 2048, 2048, 0.1)[0] == "eager"
+    assert choose(OPEN.capped(5.0), "cuda", 2048, 2048, 0.1)[0] == "blocks"
     assert choose(as_rule(sparse), "cuda", 2048, 2048)[0] == "flex"
     assert choose(as_rule(sparse), "cuda", 1, 2048)[0] == "sdpa"
+    assert choose(as_rule(window(256)), "cuda", 2048, 2048)[0] == "flex"
+    assert choose(as_rule(window(256)), "cuda", 2048, 2048, 0.1)[0] == "blocks"
+    padding = Padding(torch.ones(1, 2048).bool())
+    for rule in (window(256), sparse, CAUSAL & padding, CAUSAL + Slope(torch.ones(2)), OPEN.capped(5.0)):
+        assert choose(as_rule(rule), "cpu", 2048, 2048) == ("blocks", "scores, mask or bias of a long input")
+        assert choose(as_rule(rule), "cpu", 1, 2048)[0] != "blocks"
+    for rule in (FULL, CAUSAL, window(2048), padding):
+        assert choose(as_rule(rule), "cpu", 2048, 2048)[0] == "sdpa"
+    assert choose(as_rule(CAUSAL), "cpu", 1024, 4096)[0] == "blocks"  # the middle of a text: not what is_causal says
     assert choose(as_rule(CAUSAL), "cuda", 2048, 2048)[0] == "sdpa"
 
 
 def test_what_a_kernel_cannot_do_it_says() -> None:
     q, k, v = inputs()
-    with pytest.raises(ValueError, match="sdpa cannot cap scores: use eager or flex"):
+    with pytest.raises(ValueError, match="sdpa cannot cap scores: use eager, blocks or flex"):
         sdpa(q, k, v, OPEN.capped(5.0), 0.25)
-    with pytest.raises(ValueError, match="unknown kernel 'fast'; choose one of: auto, eager, sdpa, flex"):
+    with pytest.raises(ValueError, match="unknown kernel 'fast'; choose one of: auto, eager, sdpa, blocks, flex"):
         Softmax(1.0, how="fast")(q, k, v)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 import torch.distributed as dist
 
-from cutaway.train.ranks.parallel import World
+from cutaway.train.ranks.world import World
 
 folder, deaths = Path(sys.argv[1]), int(sys.argv[2])
 world = World.from_environment(timeout=60)

@@ -13,9 +13,10 @@ from cutaway.kernels.softmax import Softmax, eager
 from cutaway.output import IGNORED
 from cutaway.scores import CAUSAL, OPEN, Documents, Prefix, Slope, Table, window
 from cutaway.train.learner import Learner
-from cutaway.train.ranks.parallel import Parallel, World, accumulating, cut, prepare
+from cutaway.train.ranks.parallel import prepare
 from cutaway.train.ranks.pieces import Reader, gather, norm, pieces, restore, table
 from cutaway.train.ranks.ring import Ring
+from cutaway.train.ranks.world import Parallel, World, accumulating, cut
 from cutaway.weights.safetensors import write_safetensors
 
 TINY = {

@@ -12,8 +12,9 @@ import torch
 import cutaway
 from cutaway.train.learner import Learner
 from cutaway.train.planning.simulate import pretended
-from cutaway.train.ranks.parallel import Parallel, World, cut, prepare, split_matrices
+from cutaway.train.ranks.parallel import prepare, split_matrices
 from cutaway.train.ranks.pieces import gather, norm, restore
+from cutaway.train.ranks.world import Parallel, World, cut
 
 HERE = Path(__file__).parent
 

@@ -1,5 +1,7 @@
 """Boxes of tensors in files: any box can be read from any others that cover it."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -75,3 +77,18 @@ def test_what_does_not_fit_is_refused(tmp_path: Path) -> None:
     pieces = [Piece(torch.zeros(1, 3), (2, 3), (0, 0)), Piece(torch.zeros(1, 3), (3, 3), (1, 0))]
     with pytest.raises(ValueError, match=r"a piece of \[3, 3\], others of \[2, 3\]"):
         written(tmp_path, pieces)
+
+
+def test_one_process_does_not_wait_for_what_splits_models():
+    """A second of imports: not with the loop, and not for the norm, the pieces or the result of plain tensors."""
+    code = """
+import sys, torch, cutaway.train.run
+from cutaway.train.ranks import pieces
+from cutaway.train.ranks.world import World
+plain = {"a": torch.ones(3), "b": torch.nn.Parameter(torch.ones(6))}
+assert pieces.norm(plain, World()).item() == 3
+assert len(pieces.pieces(plain, World())) == len(pieces.gather(plain, World())) == 2
+print([name for name in ("torch.distributed.tensor", "torch.distributed.fsdp", "sympy") if name in sys.modules])
+"""
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ran.stdout == "[]\n"

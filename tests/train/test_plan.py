@@ -17,7 +17,8 @@ from cutaway.parts import Attention
 from cutaway.train.planning.devices import DEVICES, device, here
 from cutaway.train.planning.plan import operations, plan
 from cutaway.train.planning.simulate import pretended, run, shapes, work
-from cutaway.train.ranks.parallel import Parallel, parts
+from cutaway.train.ranks.parallel import parts
+from cutaway.train.ranks.world import Parallel
 
 HERE = Path(__file__).parent
 TINY: dict[str, dict[str, Any]] = {

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import tyro
 
-from . import heads, looking, models, training
+from . import bench, heads, looking, models, quantizing, training
 
 COMMANDS: dict[str, Callable[..., int | None]] = {
     "train": training.train,
@@ -20,7 +20,9 @@ COMMANDS: dict[str, Callable[..., int | None]] = {
     "translate": models.translate,
     "embed": models.embed,
     "convert": models.convert,
+    "quantize": quantizing.quantize,
     "check": models.check,
+    "bench": bench.bench,
 }
 
 

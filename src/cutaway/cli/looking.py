@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from tyro.conf import Positional, arg
 
-from .models import DType, open_model
+from .models import DType, Group, Quantize, open_model
 
 if TYPE_CHECKING:
     from ..looking.server import Server
@@ -27,6 +27,8 @@ def look(
     heads: Annotated[str | None, arg(help="of an export, as in 5.1,5.3 or decoder.0.2; nothing: all")] = None,
     dtype: DType | None = None,
     device: str | None = None,
+    quantize: Quantize = None,
+    group: Group = None,
 ) -> None:
     """See what a model does with a text, in a page on this machine: cutaway look MODEL "The animal ..." """
     from ..looking.answers.opening import at_hand, examples
@@ -43,7 +45,7 @@ def look(
         print(f"no model was named: this is {words}", flush=True)
     near = source.resolve()
     name = near.parent.name if near.name == "model" else near.name
-    desk = Desk(open_model(model or source, dtype, device), name, source)
+    desk = Desk(open_model(model or source, dtype, device, quantize, group), name, source)
     shown = text or examples(desk.bench)[0]
     if not text:
         print(f"no text was given: this is {shown!r}", flush=True)

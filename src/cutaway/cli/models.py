@@ -13,6 +13,13 @@ Shape = Annotated[
     str, arg(metavar="MODEL", help="a model type, a named size, a folder (its config is enough) or a hub name")
 ]
 DType = Literal["float32", "float16", "bfloat16"]
+How = Literal["int8", "int4"]
+Quantize = Annotated[How | None, arg(help="put the matrices in 8 or 4 bits while they are loaded")]
+Group = Annotated[int | None, arg(help="inputs that share a scale, 64 in 8 bits and 32 in 4 if nothing is said")]
+
+Draft = Annotated[
+    str | None, arg(metavar="lookup|MODEL", help="guess tokens ahead from the text so far, or with a smaller model")
+]
 
 
 def list_() -> None:
@@ -70,14 +77,19 @@ def generate(
     num_beams: int = 1,
     seed: int | None = None,
     stop: tuple[str, ...] = (),
+    draft: Draft = None,
+    draft_tokens: int | None = None,
     dtype: DType | None = None,
     device: str | None = None,
+    quantize: Quantize = None,
+    group: Group = None,
 ) -> None:
     """Continue a prompt, token by token on the screen."""
-    loaded = open_model(model, dtype, device)
+    loaded = open_model(model, dtype, device, quantize, group)
     settings: dict[str, Any] = dict(
         max_new_tokens=max_new_tokens, temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p,
         repetition_penalty=repetition_penalty, num_beams=num_beams, seed=seed, stop=list(stop) or None,
+        draft=draft if draft in (None, "lookup") else open_model(draft, dtype, device), draft_tokens=draft_tokens,
     )  # fmt: skip
     if num_beams > 1:
         print(loaded.generate(prompt, **settings))
@@ -87,11 +99,20 @@ def generate(
     print()
 
 
-def fill(model: Positional[Source], text: Positional[str], /, *, top: int = 5, device: str | None = None) -> None:
+def fill(
+    model: Positional[Source],
+    text: Positional[str],
+    /,
+    *,
+    top: int = 5,
+    device: str | None = None,
+    quantize: Quantize = None,
+    group: Group = None,
+) -> None:
     """The likeliest words for each mask in a text: cutaway fill MODEL "Paris is the [MASK] of France." """
     from .. import tasks
 
-    for guesses in tasks.fill(open_model(model, None, device), text, top):
+    for guesses in tasks.fill(open_model(model, None, device, quantize, group), text, top):
         for guess in guesses:
             print(f"{guess.probability:6.1%}  {guess.token:<16} {guess.text}")
         print()
@@ -106,20 +127,32 @@ def translate(
     tgt_lang: str | None = None,
     num_beams: int | None = None,
     device: str | None = None,
+    quantize: Quantize = None,
+    group: Group = None,
 ) -> None:
     """Translate a text with an encoder-decoder."""
     from .. import tasks
 
-    loaded, more = open_model(model, None, device), {} if num_beams is None else {"num_beams": num_beams}
+    loaded = open_model(model, None, device, quantize, group)
+    more = {} if num_beams is None else {"num_beams": num_beams}
     print(tasks.translate(loaded, text, src_lang=src_lang, tgt_lang=tgt_lang, **more))
 
 
-def embed(model: Positional[Source], texts: Positional[tuple[str, ...]], /, *, device: str | None = None) -> None:
+def embed(
+    model: Positional[Source],
+    texts: Positional[tuple[str, ...]],
+    /,
+    *,
+    device: str | None = None,
+    quantize: Quantize = None,
+    group: Group = None,
+) -> None:
     """Sentence embeddings: how similar each text is to each other (cosine)."""
     from .. import storage, tasks
 
     folder = storage.locate(model)
-    vectors = tasks.embed(open_model(folder, None, device), list(texts), tasks.Pooling.read(folder))
+    loaded = open_model(folder, None, device, quantize, group)
+    vectors = tasks.embed(loaded, list(texts), tasks.Pooling.read(folder))
     for text, row in zip(texts, (vectors @ vectors.T).tolist(), strict=True):
         print("  ".join(f"{x:6.3f}" for x in row), "", text)
 
@@ -144,6 +177,8 @@ def check(
     *,
     resume: Annotated[bool, arg(help="MODEL is a run: prove that it resumes bit for bit")] = False,
     device: str | None = None,
+    quantize: Quantize = None,
+    group: Group = None,
 ) -> int:
     """Try the contracts that every Transformer keeps; exit code 1 when one is broken."""
     from ..contracts import check as run
@@ -152,7 +187,7 @@ def check(
         from .training import check_resume
 
         return check_resume(Path(model))
-    findings = run(open_model(model, None, device))
+    findings = run(open_model(model, None, device, quantize, group))
     wide = max(len(f.contract) for f in findings)
     for f in findings:
         mark = "not asked" if f.figure is None else "kept" if f.kept else "BROKEN"
@@ -165,7 +200,9 @@ def check(
     return 1 if broken else 0
 
 
-def open_model(source: str | Path, dtype: str | None, device: str | None) -> "Model":
+def open_model(
+    source: str | Path, dtype: str | None, device: str | None, quantize: How | None = None, group: int | None = None
+) -> "Model":
     """Load a model, with a dtype by its name. Raises ValueError for a device that PyTorch does not know."""
     import torch
 
@@ -177,4 +214,5 @@ def open_model(source: str | Path, dtype: str | None, device: str | None) -> "Mo
         raise ValueError(f"--device {device}: {str(error).splitlines()[0]}") from None
     if kind == "cuda" and not torch.cuda.is_available():
         raise ValueError(f"--device {device}: there is no GPU here that this PyTorch can use")
-    return cutaway.load(source, dtype=getattr(torch, dtype) if dtype else None, device=device)
+    chosen = getattr(torch, dtype) if dtype else None
+    return cutaway.load(source, dtype=chosen, device=device, quantize=quantize, group=group)

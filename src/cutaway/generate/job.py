@@ -1,17 +1,18 @@
 """A model, its prompts and settings as what decoding needs: a step, a process, an end."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import torch
 from jaxtyping import Bool, Float, Int
-from torch import Tensor
+from torch import Tensor, nn
 
 from . import processors as P
+from .drafts import Drafting, Small, lookup, paired
 from .processors import NOTHING, Ids, Processor
 from .prompts import Row, aligned
-from .search import Ended, Pick, Step, beam_search, extend, greedy, sampler
+from .search import Ahead, Ended, Pick, beam_search, extend, greedy, sampler
 from .settings import Settings, listed
 from .step import NetworkStep
 from .text import saying
@@ -26,23 +27,21 @@ NEW = 50  # new tokens, if neither the call nor the checkpoint says how many
 class Job:
     """Decoding, ready to run once; ``prompt`` [R, N] holds a prompt as often as it has beams or results."""
 
-    step: Step
+    step: NetworkStep
     process: Processor
+    pick: Pick
     ended: Ended
     prompt: Ids
     room: Int[Tensor, " R"]
     ends: list[int]
     pad: int
     settings: Settings
+    ahead: Ahead | None = None
 
     def tokens(self) -> Iterator[Int[Tensor, " R"]]:
         """The next token of all rows, again and again; NOTHING for a row that has ended."""
-        s = self.settings
-        pick: Pick = greedy
-        if s.temperature > 0:
-            source = torch.Generator(self.prompt.device)
-            pick = sampler(None if s.seed is None else source.manual_seed(s.seed))
-        return extend(self.step, self.process, pick, self.ended, self.prompt, self.room)
+        how = self.process, self.pick, self.ended, self.prompt, self.room, self.ahead
+        return extend(self.step, *how)
 
     def beams(self) -> tuple[Int[Tensor, "B n L"], Float[Tensor, "B n"]]:
         """The best completions of each prompt, and their scores."""
@@ -77,10 +76,35 @@ def prepare(model: "Model", rows: Sequence[Row], starts: Sequence[Row] | None, s
     room = prompt.new_tensor([room_for(model, len(row), s) for row in rows]).repeat_interleave(copies)
     ends = [i for i in listed(s.eos_token_id) if 0 <= i < vocab and not s.ignore_eos]
     read = prompt if source is None else source.repeat_interleave(copies, 0)
-    process = P.chain(processors(s, prompt, read, room, ends, vocab))
-    step = NetworkStep(model.network, int(room.max()), copies, source)
+    process, pick = P.chain(processors(s, prompt, read, room, ends, vocab)), picker(s, prompt.device)
+    step = NetworkStep(model.network, int(room.max()), copies, source, s.draft_tokens if s.draft else 0)
     pad = next(i for i in (s.pad_token_id, *listed(s.eos_token_id), 0) if i is not None and 0 <= i < vocab)
-    return Job(step, process, ending(model, prompt, ends, listed(s.stop)), prompt, room, ends, pad, s)
+    job = Job(step, process, pick, ending(model, prompt, ends, listed(s.stop)), prompt, room, ends, pad, s)
+    return job if s.draft is None else replace(job, ahead=drafting(model, job, rows))
+
+
+def picker(s: Settings, device: torch.device) -> Pick:
+    """How a token is chosen."""
+    if s.temperature == 0:
+        return greedy
+    return sampler(None if s.seed is None else torch.Generator(device).manual_seed(s.seed), s.draft_tokens)
+
+
+def drafting(model: "Model", job: Job, rows: Sequence[Row]) -> Ahead:
+    """What reads ahead for a job that goes on from ``rows``. Raises ValueError for a draft that cannot be."""
+    s, step, source = job.settings, job.step, job.step.source
+    small = model if s.draft == "lookup" else paired(model, s.draft)
+    for one in (model, small):
+        if any(isinstance(part, nn.RNNBase | nn.RNNCellBase) for part in one.modules()):
+            raise ValueError(f"a {one.origin.model_type} is recurrent and cannot go back to before a draft: give none")
+    if small is model:
+        known = None if source is None or model.network.source_vocab else source.repeat_interleave(step.copies, 0)
+        return Drafting(step.again, lookup(known), s.draft_tokens)
+    if source is not None:
+        sources(small, [row[row != NOTHING] for row in source])
+    room = min(room_for(small, len(row), s) for row in rows)
+    its = NetworkStep(small.network, room, step.copies, source, s.draft_tokens)
+    return Drafting(step.again, Small(its, its.again, job.process, job.pick, job.prompt.shape[1], room), s.draft_tokens)
 
 
 def sources(model: "Model", rows: Sequence[Row]) -> Int[Tensor, "B M"]:

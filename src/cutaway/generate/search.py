@@ -15,37 +15,75 @@ from .processors import NOTHING, Ids, Logits, Processor
 
 Step = Callable[[Ids, Tensor | None], Logits]
 Ended = Callable[[Ids], Bool[Tensor, " R"]]
-Pick = Callable[[Logits], Int[Tensor, " R"]]
+Pick = Callable[[Logits, int], Int[Tensor, " R"]]
+Ahead = Callable[[Ids, Bool[Tensor, " R"], int], tuple[Float[Tensor, "R n V"], Int[Tensor, "R g"]]]
 
 NEVER = -1e9  # the score of what must not be chosen: finite, so that such scores still add up
 
 
-def greedy(logits: Logits) -> Int[Tensor, " R"]:
+def greedy(logits: Logits, slot: int) -> Int[Tensor, " R"]:
     """The most probable token."""
     return logits.argmax(-1)
 
 
-def sampler(generator: torch.Generator | None = None) -> Pick:
-    """A token drawn with its probability."""
-    return lambda logits: torch.multinomial(logits.softmax(-1), 1, generator=generator)[:, 0]
+def sampler(generator: torch.Generator | None = None, ahead: int = 0) -> Pick:
+    """A token drawn with its probability: ``argmax p / e`` for times e that are Exponential(1), drawn for each slot.
+
+    The last ``ahead`` slots keep their times, so that who guesses a slot has the luck of who picks it. Raises
+    ValueError where no token is left."""
+    times: dict[int, Tensor] = {}
+
+    def pick(logits: Logits, slot: int) -> Int[Tensor, " R"]:
+        if slot not in times:
+            times.pop(slot - ahead - 1, None)
+            times[slot] = torch.empty_like(logits).exponential_(generator=generator)
+        best, token = (logits.softmax(-1) / times[slot]).max(-1)
+        if best.isnan().any():
+            raise ValueError("the settings leave no token to draw: every logit is -inf, or one is NaN")
+        return token
+
+    return pick
 
 
 def extend(
-    step: Step, process: Processor, pick: Pick, ended: Ended, prompt: Ids, room: Int[Tensor, " R"]
+    step: Step,
+    process: Processor,
+    pick: Pick,
+    ended: Ended,
+    prompt: Ids,
+    room: Int[Tensor, " R"],
+    ahead: Ahead | None = None,
 ) -> Iterator[Int[Tensor, " R"]]:
-    """The next token of every row, until all have ended; NOTHING for a row that has."""
-    start, most = prompt.shape[1], int(room.max())
+    """The next token of every row, until all have ended; NOTHING for a row that has.
+
+    ``pick(logits, slot)`` chooses them. ``ahead(ids, over, spare)``, if given, is what reads after the prompt: the
+    last token and at most ``spare`` guesses, of which as many count as all rows then pick."""
+    start, least, most = prompt.shape[1], int(room.min()), int(room.max())
     ids = F.pad(prompt, (0, most), value=NOTHING)
-    over = torch.zeros_like(room, dtype=torch.bool)
-    new = prompt
-    for end in range(start, start + most):
-        token = pick(process(step(new, None), ids[:, :end])).masked_fill(over, NOTHING)
-        ids[:, end] = token
-        yield token
-        over = over | ended(ids[:, : end + 1]) | (room <= end + 1 - start)
-        if over.all():
-            return
-        new = token.masked_fill(over, NOTHING)[:, None]
+    over, some = torch.zeros_like(room, dtype=torch.bool), False
+    logits, guess, text = step(prompt, None)[:, None], prompt[:, :0], prompt
+    while True:
+        for place, after in enumerate(logits.unbind(1)):
+            end = text.shape[1]
+            token = pick(process(after, text), end)
+            if some:
+                token = token.masked_fill(over, NOTHING)
+            ids[:, end] = token
+            text, new = ids[:, : end + 1], end + 1 - start
+            yield token
+            done = ended(text) | (room <= new) if new >= least else ended(text)
+            if done.any():
+                over, some = over | done, True
+                if over.all():
+                    return
+            if place < guess.shape[1] and not (over | (token == guess[:, place])).all():
+                break
+        if some:
+            ids[:, end] = token.masked_fill(over, NOTHING)  # what ends a row is not read
+        if ahead is None:
+            logits = step(text[:, -1:], None)[:, None]
+        else:
+            logits, guess = ahead(text, over, int((room - new).masked_fill(over, most).min()) - 1)
 
 
 def beam_search(

@@ -6,6 +6,8 @@ from dataclasses import dataclass, fields
 from math import isfinite
 from typing import Any
 
+from torch import nn
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -17,7 +19,10 @@ class Settings:
     reproducible.
 
     Lengths: ``max_new_tokens`` or, prompt included, ``max_length``; 50 new tokens if nobody says. ``stop`` ends a
-    row at any of its strings, ``ignore_eos`` goes on after end tokens, ``seed`` makes a draw repeatable."""
+    row at any of its strings, ``ignore_eos`` goes on after end tokens, ``seed`` makes a draw repeatable.
+
+    ``draft`` guesses up to ``draft_tokens`` tokens ahead, which are read in one pass and change only the speed:
+    "lookup" finds them in the text so far (and the source), a smaller model of the same vocabulary writes them."""
 
     max_new_tokens: int | None = None
     max_length: int | None = None
@@ -44,6 +49,8 @@ class Settings:
     num_return_sequences: int = 1
     stop: str | Sequence[str] = ()
     ignore_eos: bool = False
+    draft: str | nn.Module | None = None
+    draft_tokens: int = 5
     bos_token_id: int | None = None
     eos_token_id: int | Sequence[int] | None = None
     pad_token_id: int | None = None
@@ -96,6 +103,8 @@ CHECKS: dict[str, Check] = {
     "num_return_sequences": COUNT,
     "stop": STRINGS,
     "ignore_eos": FLAG,
+    "draft": ((str, nn.Module), lambda d: d == "lookup" or not isinstance(d, str), "'lookup' or a model"),
+    "draft_tokens": COUNT,
     "bos_token_id": TOKEN,
     "eos_token_id": TOKENS,
     "pad_token_id": TOKEN,
@@ -190,6 +199,10 @@ def contradictions(s: Settings, given: Mapping[str, Any]) -> list[str]:
         found.append("drawing inside of a beam search is not built: leave out num_beams, or the temperature")
     if s.num_beams == 1 and (beams := given.keys() & {"length_penalty", "early_stopping"}):
         found.append(f"{min(beams)} is for beam search: give num_beams above 1")
+    if s.draft is None and "draft_tokens" in given:
+        found.append("draft_tokens is how many a draft guesses: give draft='lookup' or a model")
+    if s.draft is not None and s.num_beams > 1:
+        found.append(f"a draft guesses one continuation, and a search follows {s.num_beams}: give num_beams=1")
     most = s.num_return_sequences if sampling else s.num_beams
     if s.num_return_sequences > most:
         found.append(f"num_return_sequences={s.num_return_sequences} is more than num_beams={most}")

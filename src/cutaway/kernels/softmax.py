@@ -1,23 +1,26 @@
-"""``softmax(scale q kᵀ + bias | mask) v`` (Vaswani et al., 2017) three ways, and its weights on demand.
+"""``softmax(scale q kᵀ + bias | mask) v`` (Vaswani et al., 2017) four ways, and its weights on demand.
 
 Every function takes the rule and two slots: ``at``, where queries begin, and ``start``, where keys do. A query that
 may see nothing gets 0 and finite gradients."""
 
 from collections.abc import Callable
-from functools import cache
+from dataclasses import replace
+from functools import cache, partial
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
-from ..scores import CAUSAL, FULL, OPEN, Band, Mask, Rule, as_rule, axes, dense, mods
+from ..scores import CAUSAL, FULL, OPEN, Band, Mask, Padding, Rule, as_rule, axes, dense, mods
 
 Queries = Float[Tensor, "B H Q d"]
 Keys = Float[Tensor, "B G K d"]
 Values = Float[Tensor, "B G K e"]
 Mixed = Float[Tensor, "B H Q e"]
+ROWS, GRAIN, CELLS = 768, 64, 2**25  # the most queries of a block; the fewest, and its keys' grain; its scores
 
 
 def weights(
@@ -76,24 +79,25 @@ def eager(
     return w @ v.repeat_interleave(q.shape[1] // v.shape[1], 1)
 
 
+def flag(rule: Rule, at: int, queries: int, start: int, keys: int) -> bool | None:
+    """``is_causal``, where that and nothing else says the rule for these slots; None where it takes a mask."""
+    band = rule.mask.within(at, queries, start, keys) if isinstance(rule.mask, Band) and not rule.biases else None
+    return band == CAUSAL if band == FULL or (band == CAUSAL and at == start and queries == keys) else None
+
+
 def lower(rule: Rule, q: Tensor, keys: int, at: int, start: int) -> tuple[Tensor | None, bool]:
-    """What SDPA is told: ``(mask, is_causal)``. Flags where they can say it, a dense mask otherwise."""
-    queries = q.shape[2]
-    band = rule.mask.within(at, queries, start, keys) if isinstance(rule.mask, Band) else None
-    if not rule.biases and band == FULL:
-        return None, False
-    if not rule.biases and band == CAUSAL and at == start and queries == keys:
-        return None, True
+    """What SDPA is told: ``(mask, is_causal)``. Flags where they can say it, otherwise what is added to the scores."""
+    causal = flag(rule, at, q.shape[2], start, keys)
+    if causal is not None:
+        return None, causal
     memo = {} if rule.memo is None else rule.memo
-    key = (queries, keys, at, start)
+    key = (q.shape[2], keys, at, start, q.dtype)
     if key not in memo:
-        rows, cols = (torch.arange(s, s + n, device=q.device) for s, n in ((at, queries), (start, keys)))
-        seen = dense(rule.mask, rows, cols, q.shape[0], q.shape[1])
-        if rule.biases:
-            bias = dense(rule.bias, rows, cols, q.shape[0], q.shape[1])
-            memo[key] = (bias if band == FULL else bias.masked_fill(~seen, -torch.inf)).to(q.dtype)
-        else:
-            memo[key] = seen
+        rows, cols = (torch.arange(s, s + n, device=q.device) for s, n in ((at, q.shape[2]), (start, keys)))
+        batch, heads = q.shape[:2]
+        bias = dense(rule.bias, rows, cols, batch, heads) if rule.biases else torch.zeros((), device=q.device)
+        seen = None if rule.mask == FULL else dense(rule.mask, rows, cols, batch, heads)
+        memo[key] = (bias if seen is None else bias.masked_fill(~seen, -torch.inf)).to(q.dtype)
     return memo[key], False
 
 
@@ -109,10 +113,57 @@ def sdpa(
 ) -> Mixed:
     """PyTorch's fused kernels (flash, memory-efficient, cuDNN): nothing of size Q x K but a mask that needs it."""
     if rule.cap is not None:
-        raise ValueError("sdpa cannot cap scores: use eager or flex for a rule with a soft cap")
+        raise ValueError("sdpa cannot cap scores: use eager, blocks or flex for a rule with a soft cap")
     mask, causal = lower(rule, q, k.shape[2], at, start)
     groups = True if q.shape[1] != k.shape[1] else False  # noqa: SIM210 (a plain bool, also when sizes are traced)
     return F.scaled_dot_product_attention(q, k, v, mask, dropout, causal, scale=scale, enable_gqa=groups)
+
+
+class Joined(torch.autograd.Function):
+    """Neighbouring pieces of ``whole``, from slot ``first`` on, as the view that they are; so are their gradients.
+
+    A slice's gradient would be as large as the whole, and those of all slices together n x n."""
+
+    @staticmethod
+    def forward(ctx: Any, whole: Tensor, first: int, *pieces: Tensor) -> Tensor:
+        ctx.sizes = [piece.shape[2] for piece in pieces]
+        return whole[:, :, first : first + sum(ctx.sizes)]
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Any, ...]:
+        return None, None, *grads[0].split(ctx.sizes, 2)
+
+
+def blocks(
+    q: Queries,
+    k: Keys,
+    v: Values,
+    rule: Rule,
+    scale: float,
+    at: int = 0,
+    start: int = 0,
+    dropout: float = 0.0,
+) -> Mixed:
+    """Some queries at a time with the keys that they may reach: memory grows with the length, not with its square.
+
+    A block is what ``sdpa``, or ``eager`` under a soft cap, makes of it. Where there are gradients, it is computed once
+    more on the way back (Chen et al., 2016), so that no mask is kept."""
+    kernel, lone = sdpa if rule.cap is None else eager, replace(rule, memo=None)
+    maps = q.shape[0] * (q.shape[1] if rule.biases or rule.cap is not None else 1)
+    rows = int(min(ROWS, max(GRAIN, rule.mask.reach + 1), max(16, CELLS // (maps * k.shape[2]))))
+    pieces = [(t.detach(), t.split(GRAIN, 2)) for t in (k, v)]
+    last = (k.shape[2] - 1) // GRAIN
+
+    def block(part: Tensor, at: int) -> Tensor:
+        first, stop = rule.mask.span(at, part.shape[2], start, k.shape[2])
+        i = min((first - start) // GRAIN, last)
+        j = max((stop - start - 1) // GRAIN, i)  # one piece at least, also where nothing is seen
+        keys, values = (Joined.apply(whole, i * GRAIN, *some[i : j + 1]) for whole, some in pieces)
+        return kernel(part, keys, values, lone, scale, at, start + i * GRAIN, dropout)
+
+    run = partial(checkpoint, block, use_reentrant=False) if torch.is_grad_enabled() else block
+    done = [run(part, at + n * rows).transpose(1, 2) for n, part in enumerate(q.split(rows, 2))]
+    return torch.cat(done, 1).transpose(1, 2)
 
 
 @cache
@@ -148,21 +199,27 @@ def flex(
     return run(q, k, v, score_mod, block, scale, enable_gqa=q.shape[1] != k.shape[1])
 
 
-KERNELS: dict[str, Callable[..., Tensor]] = {"eager": eager, "sdpa": sdpa, "flex": flex}
+KERNELS: dict[str, Callable[..., Tensor]] = {"eager": eager, "sdpa": sdpa, "blocks": blocks, "flex": flex}
 
 
 def choose(rule: Rule, device: str, queries: int, keys: int, dropout: float = 0.0) -> tuple[str, str]:
     """The kernel that ``how="auto"`` takes, and why. First match:
 
-    1. a soft cap: ``flex`` on a GPU without dropout (long inputs), else ``eager``, as SDPA has no place for a cap;
-    2. a GPU, 1,024 keys or more, a mask that is not a plain band, no bias, no dropout: ``flex`` skips hidden blocks;
-    3. otherwise ``sdpa``."""
-    fast = device == "cuda" and dropout == 0 and queries >= 128 and keys >= 1024
-    if rule.cap is not None:
-        return ("flex", "soft cap, long input on a GPU") if fast else ("eager", "soft cap")
-    if fast and not isinstance(rule.mask, Band) and not rule.biases:
-        return "flex", "sparse mask, long input on a GPU"
-    return "sdpa", "no soft cap"
+    1. a GPU, 128 queries, 1,024 keys or more, no dropout: ``flex`` under a soft cap, or a mask beyond SDPA's flags and
+       no bias, as it skips hidden blocks;
+    2. more than 1,024 x 1,024 scores, not traced: ``blocks`` where they, or a mask or bias, would be held whole;
+    3. a soft cap: ``eager``, as SDPA has no place for one;
+    4. otherwise ``sdpa``."""
+    flags = flag(rule, keys - queries, queries, 0, keys) is not None
+    if device == "cuda" and dropout == 0 and queries >= 128 and keys >= 1024:
+        if rule.cap is not None:
+            return "flex", "soft cap, long input on a GPU"
+        if not flags and not rule.biases:
+            return "flex", "sparse mask, long input on a GPU"
+    whole = rule.cap is not None or rule.biases or not (flags or isinstance(rule.mask, Padding))
+    if whole and queries * keys > 1024**2 and not torch.compiler.is_compiling():
+        return "blocks", "scores, mask or bias of a long input"
+    return ("eager", "soft cap") if rule.cap is not None else ("sdpa", "no soft cap")
 
 
 class Softmax(nn.Module):

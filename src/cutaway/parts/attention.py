@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from ..kernels import Softmax
 from ..scores import OPEN, Rule
 from .context import Context
+from .linear import Linear
 
 
 def split(x: Float[Tensor, "B N _"], heads: int) -> Float[Tensor, "B H N d"]:
@@ -47,10 +48,10 @@ class Attention(nn.Module):
             raise ValueError(f"key heads must divide the heads, got {kv_heads} and {heads}")
         dim = head_dim or width // heads
         self.heads, self.kv_heads, self.head_dim, self.cross = heads, kv_heads, dim, cross
-        self.q = nn.Linear(width, heads * dim, "q" in bias)
-        self.k = nn.Linear(width, kv_heads * dim, "k" in bias)
-        self.v = nn.Linear(width, kv_heads * dim, "v" in bias)
-        self.o = nn.Linear(heads * dim, width, "o" in bias)
+        self.q = Linear(width, heads * dim, "q" in bias)
+        self.k = Linear(width, kv_heads * dim, "k" in bias)
+        self.v = Linear(width, kv_heads * dim, "v" in bias)
+        self.o = Linear(heads * dim, width, "o" in bias)
         self.q_norm = norm(dim) if norm else None
         self.k_norm = norm(dim) if norm else None
         self.rotary, self.relative = rotary, relative

@@ -7,7 +7,7 @@ from typing import cast
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ..scores import FULL, Mask, Rule
+from ..scores import FULL, Mask
 from .context import Context
 
 Stream = Float[Tensor, "B N D"]
@@ -106,19 +106,18 @@ class Stack(nn.Module):
         )
         self.order = list(range(len(blocks))) if order is None else list(order)
 
-    def rules(self, rule: Rule, placing: Tensor | None) -> list[Rule]:
-        """One rule per layer; layers with one mask share its lowered form."""
+    def contexts(self, ctx: Context, x: Stream) -> list[Context]:
+        """One context per layer; layers with one mask share it, and with it the lowered form of their rule."""
         masks = [self.mask] * len(self.order) if isinstance(self.mask, Mask) else list(self.mask)
         if len(masks) != len(self.order):
             raise ValueError(f"the stack runs {len(self.order)} blocks, but has masks for {len(masks)}")
-        placed = lambda mask: mask if placing is None else mask.placed(placing)
-        made = {mask: replace(rule & placed(mask), memo={}) for mask in masks}
+        rule = ctx.rule if self.bias is None else self.bias(ctx.rule, x)
+        placed = lambda mask: mask if ctx.placing is None else mask.placed(ctx.placing)
+        memo: dict = {}
+        made = {mask: replace(ctx, rule=replace(rule & placed(mask), memo={}), memo=memo) for mask in set(masks)}
         return [made[mask] for mask in masks]
 
     def forward(self, x: Stream, ctx: Context | None = None) -> Stream:
-        ctx = ctx or Context.of()
-        rule = ctx.rule if self.bias is None else self.bias(ctx.rule, x)
-        memo: dict = {}
-        for i, layer_rule in zip(self.order, self.rules(rule, ctx.placing), strict=True):
-            x = self.blocks[i](x, replace(ctx, rule=layer_rule, memo=memo))
+        for i, layer in zip(self.order, self.contexts(ctx or Context.of(), x), strict=True):
+            x = layer.run(self.blocks[i], x)
         return self.norm(x)

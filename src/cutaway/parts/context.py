@@ -2,10 +2,11 @@
 
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..scores import INF, OPEN, Mask, Rule, as_rule
 
@@ -15,25 +16,32 @@ Heads = Float[Tensor, "B G K d"]
 class Slots:
     """Keys and values of one attention for the slots ``start .. stop``, in buffers that are reused."""
 
-    def __init__(self, capacity: int):
-        self.capacity, self.start, self.stop = capacity, 0, 0
+    def __init__(self, capacity: int, back: int = 0):
+        self.capacity, self.back, self.start, self.stop = capacity, back, 0, 0
         self.buffers: tuple[Tensor, ...] = ()
 
     def put(self, new: tuple[Tensor, Tensor], at: int, reach: float) -> tuple[Tensor, Tensor, int]:
         """Append ``new`` at slot ``at``; returns all keys and values that may still be seen, and their first slot."""
+        first = self.claim(new, at, reach)
+        for buffer, piece in zip(self.buffers, new, strict=True):
+            buffer[:, :, at - self.start : self.stop - self.start] = piece
+        k, v = (buffer[:, :, first - self.start : self.stop - self.start] for buffer in self.buffers)
+        if reach < INF and self.buffers[0].shape[2] > 4 * (reach + self.back + 1):  # a long prompt leaves its window
+            kept = int(reach) + self.back
+            self.move(new, max(self.start, self.stop - kept), 2 * (kept + 1))
+        return k, v, first
+
+    def claim(self, like: tuple[Tensor, Tensor], at: int, reach: float) -> int:
+        """Room in the buffers for new keys and values like these from slot ``at`` on; the first slot that is seen."""
         if at != self.stop:
             raise ValueError(f"the cache holds slots up to {self.stop}, so the next is {self.stop}, not {at}")
-        stop = at + new[0].shape[2]
+        stop = at + like[0].shape[2]
         first = self.start if reach == INF else max(self.start, at - int(reach))
         if not self.buffers or stop - self.start > self.buffers[0].shape[2]:
-            self.move(new, first, max(self.capacity, 2 * (stop - first)))
-        for buffer, piece in zip(self.buffers, new, strict=True):
-            buffer[:, :, at - self.start : stop - self.start] = piece
+            kept = max(self.start, first - self.back)
+            self.move(like, kept, max(self.capacity, 2 * (stop - kept)))
         self.stop = stop
-        k, v = (buffer[:, :, first - self.start : stop - self.start] for buffer in self.buffers)
-        if reach < INF and self.buffers[0].shape[2] > 4 * (reach + 1):  # a long prompt leaves only its window behind
-            self.move(new, max(first, stop - int(reach)), 2 * (int(reach) + 1))
-        return k, v, first
+        return first
 
     def move(self, like: tuple[Tensor, Tensor], first: int, room: int) -> None:
         """Fresh buffers of ``room`` slots that hold what there is from slot ``first`` on."""
@@ -44,14 +52,26 @@ class Slots:
         self.start = first
 
 
+def plainly(block: Callable[..., Tensor], x: Tensor, ctx: "Context") -> Tensor:
+    """``block(x, ctx)``"""
+    return block(x, ctx)
+
+
 class Cache:
     """Keys and values of every attention, keyed by the module itself: preallocated, rolling under a window.
 
-    ``capacity`` is how many slots to expect; more are taken when they come. Cross-attention's are made once.
-    Recurrent modules keep their state instead. ``moves`` are the reorderings so far: whose past a row goes on from."""
+    ``capacity`` is how many slots to expect; more are taken when they come. A window keeps ``back`` slots more than
+    it reaches, so that as many can be forgotten. Cross-attention's are made once.
+    Recurrent modules keep their state instead. ``moves`` are the reorderings so far: whose past a row goes on from.
+    ``run`` is how stacks call their blocks while this is filled."""
 
-    def __init__(self, capacity: int = 0):
-        self.capacity, self.length = capacity, 0
+    def __init__(
+        self,
+        capacity: int = 0,
+        back: int = 0,
+        run: Callable[[Callable[..., Tensor], Tensor, "Context"], Tensor] = plainly,
+    ):
+        self.capacity, self.back, self.length, self.run = capacity, back, 0, run
         self.slots: dict[Hashable, Slots] = {}
         self.memory: dict[Hashable, tuple[Tensor, Tensor]] = {}
         self.states: dict[Hashable, tuple[Tensor, ...]] = {}
@@ -59,11 +79,26 @@ class Cache:
 
     def put(self, owner: Hashable, k: Heads, v: Heads, at: int, reach: float) -> tuple[Tensor, Tensor, int]:
         """Keys, values [B, G, K, d] that ``owner`` may see from slot ``at`` on, and the slot of the first of them."""
-        if owner not in self.slots:
-            self.slots[owner] = Slots(self.capacity if reach == INF else min(self.capacity, 2 * (int(reach) + 1)))
-        k, v, first = self.slots[owner].put((k, v), at, reach)
-        self.length = self.slots[owner].stop
+        slots = self.of(owner, reach)
+        k, v, first = slots.put((k, v), at, reach)
+        self.length = slots.stop
         return k, v, first
+
+    def claim(
+        self, owner: Hashable, like: tuple[Heads, Heads], at: int, reach: float
+    ) -> tuple[tuple[Tensor, ...], int, int]:
+        """Buffers with room for new keys and values of ``owner``, the slot where they begin, and the first seen."""
+        slots = self.of(owner, reach)
+        first = slots.claim(like, at, reach)
+        self.length = slots.stop
+        return slots.buffers, slots.start, first
+
+    def of(self, owner: Hashable, reach: float) -> Slots:
+        """The slots of one attention."""
+        if owner not in self.slots:
+            window = self.capacity if reach == INF else 2 * (int(reach) + self.back + 1)
+            self.slots[owner] = Slots(min(self.capacity, window), self.back)
+        return self.slots[owner]
 
     def once(self, owner: Hashable, make: Callable[[], tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
         """The keys and values of a memory that does not change, made at the first call."""
@@ -91,7 +126,7 @@ class Cache:
         if self.states and length < self.length:
             raise ValueError(f"a recurrent state is that after {self.length} slots only, cannot go back to {length}")
         for slots in self.slots.values():
-            if length < slots.start:
+            if slots.start and slots.stop - length > self.back:
                 raise ValueError(f"slots before {slots.start} have left the window, cannot go back to {length}")
             slots.stop = min(slots.stop, length)
         self.length = min(self.length, length)
@@ -121,7 +156,7 @@ class Context:
     memory_rule: Rule | None = None  # None: all of it
     cache: Cache | None = None
     side: dict[str, Tensor] | None = None
-    memo: dict[Hashable, tuple[Tensor, ...]] | None = None
+    memo: dict[Hashable, tuple[Any, ...]] | None = None
 
     @classmethod
     def of(cls, rule: Rule | Mask = OPEN) -> "Context":
@@ -134,7 +169,11 @@ class Context:
             return self.positions
         return torch.arange(self.at, self.at + x.shape[1], device=x.device)[None]
 
-    def once(self, key: Hashable, make: Callable[[], tuple[Tensor, ...]]) -> tuple[Tensor, ...]:
+    def run(self, block: nn.Module, x: Float[Tensor, "B N D"]) -> Float[Tensor, "B N D"]:
+        """What a block makes of the stream."""
+        return plainly(block, x, self) if self.cache is None else self.cache.run(block, x, self)
+
+    def once(self, key: Hashable, make: Callable[[], tuple[Any, ...]]) -> tuple[Any, ...]:
         """A value that all layers share, made by the first that asks."""
         if self.memo is None:
             return make()

@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from .context import Context
+from .linear import Linear
 
 Activation = Callable[[Tensor], Tensor]
 
@@ -41,7 +42,7 @@ class MLP(nn.Module):
 
     def __init__(self, width: int, hidden: int, act: str = "gelu", bias: bool = True, dropout: float = 0.0):
         super().__init__()
-        self.up, self.down = nn.Linear(width, hidden, bias), nn.Linear(hidden, width, bias)
+        self.up, self.down = Linear(width, hidden, bias), Linear(hidden, width, bias)
         self.act, self.name, self.dropout = activation(act), act, nn.Dropout(dropout)
 
     def forward(self, x: Float[Tensor, "*B D"], ctx: Context | None = None) -> Float[Tensor, "*B D"]:
@@ -56,7 +57,7 @@ class GatedMLP(MLP):
 
     def __init__(self, width: int, hidden: int, act: str = "silu", bias: bool = False, dropout: float = 0.0):
         super().__init__(width, hidden, act, bias, dropout)
-        self.gate = nn.Linear(width, hidden, bias)
+        self.gate = Linear(width, hidden, bias)
 
     def forward(self, x: Float[Tensor, "*B D"], ctx: Context | None = None) -> Float[Tensor, "*B D"]:
         return self.down(self.dropout(self.act(self.gate(x)) * self.up(x)))
@@ -70,7 +71,7 @@ class MixtureOfExperts(nn.Module):
         if not 1 <= top <= len(experts):
             raise ValueError(f"a token goes to 1..{len(experts)} of {len(experts)} experts, not to {top}")
         self.router, self.experts, self.top = (
-            nn.Linear(width, len(experts), bias=False),
+            Linear(width, len(experts), bias=False),
             nn.ModuleList(experts),
             top,
         )

@@ -3,11 +3,12 @@
 from collections.abc import Callable
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from ..kernels.product import product
 from .feedforward import activation
+from .quantized import Quantized
 
 
 class Unembed(nn.Module):
@@ -37,9 +38,10 @@ class Unembed(nn.Module):
 
     def forward(self, x: Float[Tensor, "*B D"]) -> Float[Tensor, "*B V"]:
         (tied,) = self.tied
-        weight = self.weight if tied is None else tied.weight
+        owner, x = self if tied is None else tied, x if self.scale == 1.0 else x * self.scale
+        weight = owner.packed if isinstance(owner, Quantized) else owner.weight
         assert weight is not None  # one of the two is there
-        logits = F.linear(x if self.scale == 1.0 else x * self.scale, weight, self.bias)
+        logits = product(x, weight, self.bias)
         return logits if self.cap is None else self.cap * torch.tanh(logits / self.cap)
 
     def extra_repr(self) -> str:
@@ -47,6 +49,10 @@ class Unembed(nn.Module):
         shown += [f"bias={self.bias is not None}"]
         shown += [f"scale={self.scale:.4g}"] if self.scale != 1.0 else []
         return ", ".join(shown + ([f"cap={self.cap:g}"] if self.cap is not None else []))
+
+
+class QuantizedUnembed(Quantized, Unembed):  # type: ignore[misc]
+    """An Unembed whose own matrix is quantised."""
 
 
 class MaskedLM(nn.Module):

@@ -36,6 +36,10 @@ class Mask(Value):
         """How many slots back a query may look at most: what a cache has to keep."""
         return INF
 
+    def span(self, at: int, queries: int, start: int, keys: int) -> tuple[int, int]:
+        """Of the key slots ``start ..``, the first that queries ``at ..`` may see, and the one after the last."""
+        return start, start + keys
+
     def __and__(self, other: Any) -> Any:  # another mask gives a mask, a rule a rule: see Rule.__rand__
         if not isinstance(other, Mask):
             return NotImplemented
@@ -74,6 +78,9 @@ class Band(Mask):
     def reach(self) -> float:
         return self.before
 
+    def span(self, at: int, queries: int, start: int, keys: int) -> tuple[int, int]:
+        return int(max(start, at - self.before)), int(min(start + keys, at + queries + self.after))
+
     def within(self, at: int, queries: int, start: int, keys: int) -> "Band":
         """The band for query slots ``at ..`` and key slots ``start ..``: an edge that cuts nothing is gone."""
         return Band(
@@ -108,6 +115,10 @@ class Both(Mask):
     def reach(self) -> float:
         return min(self.a.reach, self.b.reach)
 
+    def span(self, at: int, queries: int, start: int, keys: int) -> tuple[int, int]:
+        (first, stop), (other, end) = (m.span(at, queries, start, keys) for m in (self.a, self.b))
+        return max(first, other), min(stop, end)
+
     def __repr__(self) -> str:
         return f"({self.a} & {self.b})"
 
@@ -126,6 +137,10 @@ class Either(Mask):
     @property
     def reach(self) -> float:
         return max(self.a.reach, self.b.reach)
+
+    def span(self, at: int, queries: int, start: int, keys: int) -> tuple[int, int]:
+        (first, stop), (other, end) = (m.span(at, queries, start, keys) for m in (self.a, self.b))
+        return min(first, other), max(stop, end)
 
     def __repr__(self) -> str:
         return f"({self.a} | {self.b})"
@@ -212,6 +227,12 @@ class Documents(SlotMask):
 
     def __call__(self, b: Tensor, h: Tensor, q: Tensor, k: Tensor) -> Tensor:
         return self.document[b, q] == self.document[b, k]
+
+    def span(self, at: int, queries: int, start: int, keys: int) -> tuple[int, int]:
+        low, high = self.document[:, at : at + queries].aminmax(dim=1, keepdim=True)
+        there = self.document[:, start : start + keys]
+        near = ((low <= there) & (there <= high)).any(0).nonzero().flatten().tolist() or [0, -1]
+        return start + near[0], start + near[-1] + 1
 
 
 @dataclass(frozen=True, eq=False, repr=False)

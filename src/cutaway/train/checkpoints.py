@@ -17,8 +17,8 @@ from torch import Tensor
 from .. import storage
 from ..data.shards import checksum
 from ..weights.safetensors import raw, write_safetensors
-from .ranks.parallel import World
 from .ranks.pieces import Reader, assemble, pieces, table
+from .ranks.world import World
 
 STEP = re.compile(r"step_(\d{6,})")
 STATE, MANIFEST = "state.json", "manifest.json"

@@ -13,7 +13,7 @@ from ..data.batches import Batches
 from ..model import Model
 from .objectives import Objective
 from .precision import autocast
-from .ranks.parallel import World
+from .ranks.world import World
 from .recipes import Evaluation
 
 LENGTH, TOGETHER = 64, 256

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from ..model import Model
 from ..output import IGNORED
 from ..parts import Unembed
+from ..quantization import refuse_codes
 
 NUMBERS = 2**24  # logits held at a time
 
@@ -106,10 +107,13 @@ class Learner(nn.Module):
     """A model and its loss as one module, so that what wraps modules (DDP, FSDP, compilers) sees all of a step.
 
     Called with keywords of the model's door and aligned targets, it returns the sum of the targets' losses in nats;
-    divided by the number of targets, of this batch or of all that a step adds up, that is the mean."""
+    divided by the number of targets, of this batch or of all that a step adds up, that is the mean.
+
+    Raises ValueError for a quantised model: codes do not learn."""
 
     def __init__(self, model: Model, smoothing: float = 0.0):
         super().__init__()
+        refuse_codes(model)
         self.model, self.smoothing = model, smoothing
 
     def forward(self, inputs: Mapping[str, Any], targets: Int[Tensor, "*N"]) -> Float[Tensor, ""]:

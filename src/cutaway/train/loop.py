@@ -20,6 +20,7 @@ from ..storage import read_json
 from . import checkpoints
 from .adaptation.lora import dense
 from .evaluation import Judge, judging, wearing
+from .heap import keeping
 from .heed import heeding
 from .learner import Learner
 from .objectives import Batch, Objective
@@ -27,7 +28,7 @@ from .optimizers import Optimizers
 from .precision import autocast
 from .probe import Probe
 from .ranks import pieces
-from .ranks.parallel import World, accumulating, cut
+from .ranks.world import World, accumulating, cut
 from .recipes import Recipe, write
 from .report.metrics import FIGURES, Metrics, Record, TensorBoard
 from .trouble import DivergedError, culprit
@@ -155,7 +156,7 @@ class Loop:
         began, before = time.perf_counter(), self.progress.seconds
         spacing = max(1, self.recipe.steps // LINES)
         window: list[tuple[float, int]] = [(began, self.progress.tokens)]
-        with heeding(self.stop):
+        with heeding(self.stop), keeping():
             self.screen.start(self.recipe.steps, self.progress.step)
             while self.stopping is None and self.progress.step < self.last(until):
                 record = {"kind": "train", **self.step(), "step": self.progress.step, "tokens": self.progress.tokens}

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from . import checkpoints, recipes
-from .ranks.parallel import World
+from .ranks.world import World
 from .recipes import RECIPE
 from .run import Run, assemble
 

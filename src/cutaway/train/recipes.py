@@ -13,7 +13,7 @@ from .. import families, storage
 from .adaptation.lora import LoRA
 from .objectives.special import known
 from .optimizers import Optimizer
-from .ranks.parallel import Parallel
+from .ranks.world import Parallel
 from .schedules import Schedule
 
 RECIPE = "recipe.json"  # a run's own, in its folder

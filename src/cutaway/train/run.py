@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 from .. import __version__, hub, storage
@@ -28,7 +29,7 @@ from .objectives import objective_for
 from .optimizers import Optimizers
 from .precision import Name, probe
 from .probe import Probe
-from .ranks.parallel import World, prepare
+from .ranks.world import World
 from .recipes import RECIPE, Recipe
 from .report.curves import picture
 from .report.metrics import Metrics, TensorBoard, read, rewind
@@ -177,7 +178,7 @@ def assemble(recipe: Recipe, folder: Path, world: World, say: Say, cache: Path |
     precision = fastest(recipe, learner, objective, batches, world, say)
     recipe = replace(recipe, precision=precision)
     speed_up(learner, recipe)
-    prepared = prepare(learner, world)
+    prepared = placed(learner, world)
     optimizers = Optimizers(learner, recipe.optimizer, iterating(precision))
     text = recipe.objective == "causal-lm"
     judge = Judge(
@@ -246,6 +247,15 @@ def speed_up(learner: Learner, recipe: Recipe) -> None:
             block.forward = partial(checkpoint, block.forward, use_reentrant=False)
         if recipe.compile:
             block.compile()
+
+
+def placed(learner: Learner, world: World) -> nn.Module:
+    """The learner as its world runs it."""
+    if world.mesh is None:
+        return learner
+    from .ranks.parallel import prepare  # a second, which a single process need not wait
+
+    return prepare(learner, world)
 
 
 def surroundings(world: World) -> dict[str, Any]:

@@ -46,21 +46,24 @@ class Tensors(Mapping[str, Tensor]):
         return self.stored[name].dtype
 
 
-def read_tensors(folder: str | Path, *, device: str | torch.device = "cpu") -> Tensors:
+def read_tensors(folder: str | Path, *, device: str | torch.device = "cpu", stem: str = "model") -> Tensors:
     """The weights in a folder: ``model.safetensors`` or ``pytorch_model.bin``, whole or in indexed shards.
 
     On the CPU a tensor is a view of the mapped file; for another device it is copied there when asked for. Of
-    several formats side by side the first in this order is read: safetensors, its index, pickle, its index.
+    several formats side by side the first in this order is read: safetensors, its index, pickle, its index. Of
+    another ``stem`` than "model" there are safetensors only.
 
     Raises FileNotFoundError for a missing file or shard, ValueError for a file that is not what it says; both
     name the file. Nothing that a file contains is run."""
-    for name, reader in (("model.safetensors", read_safetensors), ("pytorch_model.bin", read_pickle)):
+    readers: list[tuple[str, Reader]] = [(f"{stem}.safetensors", read_safetensors)]
+    readers += [("pytorch_model.bin", read_pickle)] if stem == "model" else []
+    for name, reader in readers:
         whole, index = Path(folder, name), Path(folder, name + ".index.json")
         if os.path.lexists(whole):
             return Tensors(_read(whole, reader), device)
         if os.path.lexists(index):
             return Tensors(_read_shards(index, reader), device)
-    expected = "model.safetensors or pytorch_model.bin, whole or with an index"
+    expected = f"{' or '.join(name for name, _ in readers)}, whole or with an index"
     raise FileNotFoundError(f"{folder} has no weights: expected {expected}; it holds {listing(Path(folder))}")
 
 
@@ -110,8 +113,11 @@ def write_tensors(
     *,
     shard_bytes: int = 5 * 2**30,
     metadata: Mapping[str, str] = FORMAT,
+    stem: str = "model",
 ) -> None:
     """Write ``model.safetensors``, or shards of at most ``shard_bytes`` and an index, into a new folder.
+
+    Another ``stem`` stands in the place of "model".
 
     Each name gets bytes of its own, whatever tensors share and however they are strided; at most one tensor
     at a time is copied. A tensor larger than ``shard_bytes`` has a shard to itself.
@@ -122,7 +128,7 @@ def write_tensors(
             raise ValueError("__metadata__ is no name for a tensor: safetensors uses it for something else")
         if tensor.dtype not in WORDS or tensor.layout != torch.strided or tensor.is_meta:
             raise ValueError(f"{name!r}: safetensors holds no {tensor.dtype}, {tensor.layout}, on {tensor.device}")
-    files = _shards(tensors, shard_bytes)
+    files = _shards(tensors, shard_bytes, stem)
     total = sum(tensor.nbytes for tensor in tensors.values())
     path = Path(folder)
     try:
@@ -130,14 +136,14 @@ def write_tensors(
             path = Path(folder, file)
             write_safetensors(path, shard, metadata)
         if len(files) > 1:
-            path = Path(folder, "model.safetensors.index.json")
+            path = Path(folder, f"{stem}.safetensors.index.json")
             place = {name: file for file, shard in files.items() for name in shard}
             write_json(path, {"metadata": {"total_size": total}, "weight_map": place})
     except OSError as error:
         raise OSError(error.errno, f"{error.strerror}; the weights need {total} bytes", str(path)) from error
 
 
-def _shards(tensors: Mapping[str, Tensor], limit: int) -> dict[str, dict[str, Tensor]]:
+def _shards(tensors: Mapping[str, Tensor], limit: int, stem: str) -> dict[str, dict[str, Tensor]]:
     """File name -> its tensors, in the given order, none above the limit where a tensor is not by itself."""
     shards: list[dict[str, Tensor]] = [{}]
     filled = 0
@@ -148,8 +154,8 @@ def _shards(tensors: Mapping[str, Tensor], limit: int) -> dict[str, dict[str, Te
         shards[-1][name] = tensor
         filled += tensor.nbytes
     if len(shards) == 1:
-        return {"model.safetensors": shards[0]}
-    return {f"model-{i:05}-of-{len(shards):05}.safetensors": shard for i, shard in enumerate(shards, 1)}
+        return {f"{stem}.safetensors": shards[0]}
+    return {f"{stem}-{i:05}-of-{len(shards):05}.safetensors": shard for i, shard in enumerate(shards, 1)}
 
 
 def nan_report(tensors: Mapping[str, Tensor]) -> list[str]:

@@ -11,6 +11,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from ...model import Model
+from ...quantization import refuse_codes
 from .patterns import choose
 
 
@@ -69,7 +70,8 @@ class LoRALinear(nn.Linear):
 
 
 def linears(model: Model) -> dict[str, nn.Linear]:
-    """The Linears of a model's network by name, adapted or not."""
+    """The Linears of a model's network by name, adapted or not. Raises ValueError for a quantised model."""
+    refuse_codes(model)
     return {name: part for name, part in model.network.named_modules() if isinstance(part, nn.Linear)}
 
 

@@ -15,7 +15,8 @@ from ...costs import count, products
 from ...hub import sketch
 from ...parts import MLP, Attention, Network, Stack, Unembed
 from ..learner import NUMBERS
-from ..ranks.parallel import GATHERED, Parallel, parts
+from ..ranks.parallel import parts
+from ..ranks.world import GATHERED, Parallel
 from .devices import Device, device
 from .simulate import Work, shapes, work
 

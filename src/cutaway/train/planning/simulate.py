@@ -14,8 +14,9 @@ from ... import families
 from ...hub import Undrawn
 from ...parts import Attention, Context, Network, Stack
 from ...scores import OPEN
-from ..ranks.parallel import GATHERED, Parallel, World, parts, prepare
+from ..ranks.parallel import parts, prepare
 from ..ranks.pieces import held
+from ..ranks.world import GATHERED, Parallel, World
 
 
 @contextmanager

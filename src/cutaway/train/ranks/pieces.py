@@ -6,15 +6,16 @@ mapped file, only what lies in both."""
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 import torch
-from torch import Tensor
-from torch.distributed.tensor import DTensor
-from torch.distributed.tensor._utils import compute_local_shape_and_global_offset
+from torch import Tensor, nn
 
 from ...weights.safetensors import Stored, read_safetensors
-from .parallel import World
+from .world import World
+
+if TYPE_CHECKING:
+    from torch.distributed.tensor import DTensor
 
 Box = tuple[tuple[int, int], ...]  # begin and end on every axis
 
@@ -28,15 +29,26 @@ class Piece:
     offset: tuple[int, ...]
 
 
+def sharded(tensor: Tensor) -> "TypeGuard[DTensor]":
+    """Whether ranks hold it in pieces. A plain tensor does not import the class that says so, which takes a second."""
+    if type(tensor) in (Tensor, nn.Parameter):
+        return False
+    from torch.distributed.tensor import DTensor
+
+    return isinstance(tensor, DTensor)
+
+
 def held(tensor: Tensor) -> Tensor:
     """What this rank holds of a tensor: a box of a sharded one, all of another. Writing to it writes to the tensor."""
-    return cast(DTensor, tensor.detach()).to_local() if isinstance(tensor, DTensor) else tensor.detach()
+    return own.to_local() if sharded(own := tensor.detach()) else own
 
 
 def local(tensor: Tensor) -> Piece:
     """What this rank holds of a tensor, and where that lies."""
-    if not isinstance(tensor, DTensor):
+    if not sharded(tensor):
         return Piece(held(tensor), tuple(tensor.shape), (0,) * tensor.ndim)
+    from torch.distributed.tensor._utils import compute_local_shape_and_global_offset
+
     size, offset = compute_local_shape_and_global_offset(tensor.shape, tensor.device_mesh, tensor.placements)
     assert tuple(held(tensor).shape) == tuple(size)
     return Piece(held(tensor), tuple(tensor.shape), tuple(offset))
@@ -47,7 +59,7 @@ def owned(tensor: Tensor, world: World) -> bool:
     if world.mesh is None:
         return True
     shared: set[str] = set()
-    if isinstance(tensor, DTensor):
+    if sharded(tensor):
         axes = tensor.device_mesh.mesh_dim_names or ()
         shared = {axis for axis, how in zip(axes, tensor.placements, strict=True) if not how.is_replicate()}
     place = {axis: world.mesh.get_local_rank(axis) for axis in ("data", "tensor")}
@@ -145,7 +157,8 @@ def gather(tensors: Mapping[str, Tensor], world: World) -> dict[str, Tensor]:
     on every rank."""
     whole = {}
     for name, tensor in tensors.items():
-        full = cast(DTensor, tensor.detach()).full_tensor() if isinstance(tensor, DTensor) else tensor.detach()
+        own = tensor.detach()
+        full = own.full_tensor() if sharded(own) else own
         if world.first:
             whole[name] = full.cpu()
     return whole
@@ -154,6 +167,6 @@ def gather(tensors: Mapping[str, Tensor], world: World) -> dict[str, Tensor]:
 def norm(tensors: Mapping[str, Tensor], world: World) -> Tensor:
     """The Euclidean norm of all numbers of all tensors, on whatever ranks they are: equal bits on every rank."""
     own = [piece.tensor for piece in pieces(tensors, world).values()]
-    squares = [t.to(torch.promote_types(t.dtype, torch.float32)).square().sum() for t in own]
-    total = torch.stack(squares).sum() if squares else torch.zeros((), device=world.device)
+    lengths = [torch.linalg.vector_norm(t, dtype=torch.promote_types(t.dtype, torch.float32)) for t in own]
+    total = torch.stack(lengths).square().sum() if lengths else torch.zeros((), device=world.device)
     return world.everywhere(total).sqrt()

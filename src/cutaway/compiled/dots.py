@@ -1,0 +1,210 @@
+"""Products with few rows, in Numba: a matrix is read once, at the speed of memory, and never copied.
+
+Where one row or a few are multiplied with a large matrix, reading the matrix is all of the time. Weights are float32,
+bfloat16 (its bits as uint16), or codes of 8 or 4 bits with bfloat16 scales, as in :mod:`..kernels.packed`. For codes,
+activations become integers of 15 bits, two octets each: sums are exact, and nothing but the weights is rounded
+visibly. Matrices are flat here, because a view of a row costs as much as a short row; ``n`` is their width, a multiple
+of 64, and a group of codes has ``2^bits`` columns, 32 or more."""
+
+import numpy as np
+from numba import njit, prange
+from numpy.typing import NDArray
+
+from .lanes import (
+    add,
+    fma,
+    joined,
+    largest,
+    load,
+    load_int8,
+    load_ints,
+    load_lower,
+    load_nibbles,
+    load_raised,
+    load_signed,
+    load_upper,
+    nearest,
+    quads,
+    split,
+    spread,
+    spread_bfloat16,
+    spread_two_by_4,
+    spread_two_by_8,
+    store,
+    store_offset,
+    top,
+    total,
+    zeros,
+)  # fmt: skip
+
+Array = NDArray[np.generic]
+Pieces = tuple[tuple[Array, Array, Array], Array]
+BLOCK = 16  # rows of a matrix that a thread takes at a time
+ALONE = 2  # so many rows of activations meet the weights as they are; for more, weights are made float32 first
+LARGEST = np.float32(127 * 128)  # of an integer of 15 bits
+
+
+@njit(cache=True)
+def dot(w: Array, at: int, x: Array, i: int, n: int) -> float:
+    """``n`` weights from ``at`` on, times activations from ``i`` on."""
+    a, b, c, d = zeros(), zeros(), zeros(), zeros()
+    for k in range(0, n, 64):
+        a = fma(load(w, at + k), load(x, i + k), a)
+        b = fma(load(w, at + k + 16), load(x, i + k + 16), b)
+        c = fma(load(w, at + k + 32), load(x, i + k + 32), c)
+        d = fma(load(w, at + k + 48), load(x, i + k + 48), d)
+    return total(add(add(a, b), add(c, d)))
+
+
+@njit(cache=True)
+def dot_int8(w: Array, scales: Array, bits: int, at: int, x: tuple[Array, Array, Array], i: int, n: int) -> float:
+    upper, lower, start = x
+    t = zeros()
+    for k in range(0, n, 64):
+        u, j = load_raised(w, at + k), i + k >> 1
+        high = quads(load_ints(start, j), u, load_signed(upper, i + k))
+        low = quads(load_ints(start, j + 16), u, load_signed(lower, i + k))
+        g = at + k >> bits
+        scale = spread_two_by_8(scales, g) if bits == 5 else spread_bfloat16(scales, g)
+        t = fma(joined(high, low), scale, t)
+    return total(t)
+
+
+@njit(cache=True)
+def dot_int4(w: Array, scales: Array, bits: int, at: int, x: tuple[Array, Array, Array], i: int, n: int) -> float:
+    upper, lower, start = x
+    t = zeros()
+    for k in range(0, n, 64):
+        u, j = load_nibbles(w, at + k >> 1), i + k >> 1
+        high = quads(load_ints(start, j), u, load_signed(upper, i + k))
+        low = quads(load_ints(start, j + 16), u, load_signed(lower, i + k))
+        g = at + k >> bits
+        scale = spread_two_by_4(scales, g) if bits == 5 else spread_bfloat16(scales, g)
+        t = fma(joined(high, low), scale, t)
+    return total(t)
+
+
+@njit(cache=True)
+def dots(w: Array, at: int, x: Array, m: int, n: int, out: Array, r: int, rows: int) -> None:
+    """A row of weights with each of the ``m`` rows of ``x``, eight and four at a time."""
+    i = 0
+    while i + 8 <= m:
+        a, b, c, d, e, f, g, h = zeros(), zeros(), zeros(), zeros(), zeros(), zeros(), zeros(), zeros()
+        j = i * n
+        for k in range(0, n, 16):
+            v, q = load(w, at + k), j + k
+            a, b = fma(v, load(x, q), a), fma(v, load(x, q + n), b)
+            c, d = fma(v, load(x, q + 2 * n), c), fma(v, load(x, q + 3 * n), d)
+            e, f = fma(v, load(x, q + 4 * n), e), fma(v, load(x, q + 5 * n), f)
+            g, h = fma(v, load(x, q + 6 * n), g), fma(v, load(x, q + 7 * n), h)
+        q = i * rows + r
+        out[q], out[q + rows], out[q + 2 * rows], out[q + 3 * rows] = total(a), total(b), total(c), total(d)
+        q += 4 * rows
+        out[q], out[q + rows], out[q + 2 * rows], out[q + 3 * rows] = total(e), total(f), total(g), total(h)
+        i += 8
+    while i + 4 <= m:
+        a, b, c, d = zeros(), zeros(), zeros(), zeros()
+        j = i * n
+        for k in range(0, n, 16):
+            v, q = load(w, at + k), j + k
+            a, b = fma(v, load(x, q), a), fma(v, load(x, q + n), b)
+            c, d = fma(v, load(x, q + 2 * n), c), fma(v, load(x, q + 3 * n), d)
+        q = i * rows + r
+        out[q], out[q + rows], out[q + 2 * rows], out[q + 3 * rows] = total(a), total(b), total(c), total(d)
+        i += 4
+    while i < m:
+        out[i * rows + r] = dot(w, at, x, i * n, n)
+        i += 1
+
+
+@njit(cache=True)
+def widen_int8(w: Array, scales: Array, bits: int, at: int, out: Array, n: int) -> None:
+    for k in range(0, n, 16):
+        store(out, k, fma(load_int8(w, at + k), spread_bfloat16(scales, at + k >> bits), zeros()))
+
+
+@njit(cache=True)
+def widen_int4(w: Array, scales: Array, bits: int, at: int, out: Array, n: int) -> None:
+    half = 1 << bits - 1
+    for k in range(0, n, 2 * half):
+        scale, byte = spread_bfloat16(scales, at + k >> bits), at + k >> 1
+        for j in range(0, half, 16):
+            store(out, k + j, fma(load_lower(w, byte + j), scale, zeros()))
+            store(out, k + half + j, fma(load_upper(w, byte + j), scale, zeros()))
+
+
+@njit(cache=True)
+def pieces(x: Array, at: int, n: int, offset: int, half: int, upper: Array, lower: Array, start: Array) -> float:
+    """``x ≈ scale (128 upper + lower)``, octets in the order of the codes; ``start`` takes out the codes' offset.
+
+    ``half`` is how many codes lie in lower halves of bytes before those in their upper halves; 0: codes are bytes."""
+    most = zeros()
+    for k in range(at, at + n, 16):
+        most = largest(load(x, k), most)
+    bound = max(top(most), np.float32(1e-30))
+    inverse = spread(LARGEST / bound)
+    for k in range(0, n, 16):
+        column = k
+        if half:
+            byte = (k >> 6 << 5) + (k & 31)
+            column = byte + byte // half * half + (half if k & 32 else 0)
+        split(nearest(fma(load(x, at + column), inverse, zeros())), upper, lower, at + k)
+    for k in range(at, at + n, 64):
+        store_offset(start, k >> 1, np.int32(offset), load_signed(upper, k))
+        store_offset(start, (k >> 1) + 16, np.int32(offset), load_signed(lower, k))
+    return bound / LARGEST
+
+
+@njit(cache=True)
+def all_pieces(x: Array, m: int, n: int, offset: int, half: int) -> Pieces:
+    """The pieces of so few rows that they meet the codes as they are, and their scales; of more rows nothing."""
+    m = m if m <= ALONE else 0
+    parts = np.empty(m * n, np.int8), np.empty(m * n, np.int8), np.empty(m * n // 2, np.int32)
+    scales = np.empty(m, np.float32)
+    for i in range(m):
+        scales[i] = pieces(x, i * n, n, offset, half, *parts)
+    return parts, scales
+
+
+@njit(parallel=True, cache=True)
+def products(x: Array, w: Array, m: int, n: int, out: Array) -> None:
+    """``out [m, o] = x [m, n] wᵀ``, with weights [o, n] of float32, or of bfloat16 as uint16."""
+    rows = w.size // n
+    for block in prange((rows + BLOCK - 1) // BLOCK):
+        for r in range(block * BLOCK, min(rows, (block + 1) * BLOCK)):
+            if m == 1:
+                out[r] = dot(w, r * n, x, 0, n)
+            else:
+                dots(w, r * n, x, m, n, out, r, rows)
+
+
+@njit(parallel=True, cache=True)
+def products_int8(x: Array, ready: Pieces, codes: Array, scales: Array, bits: int, m: int, n: int, out: Array) -> None:
+    """``out [m, o] = x [m, n] wᵀ``, with codes of 8 bits [o, n] and the bits of scales [o, n / group]."""
+    rows = codes.size // n
+    parts, step = ready
+    for block in prange((rows + BLOCK - 1) // BLOCK):
+        wide = np.empty(n, np.float32)
+        for r in range(block * BLOCK, min(rows, (block + 1) * BLOCK)):
+            if m <= ALONE:
+                for i in range(m):
+                    out[i * rows + r] = step[i] * dot_int8(codes, scales, bits, r * n, parts, i * n, n)
+            else:
+                widen_int8(codes, scales, bits, r * n, wide, n)
+                dots(wide, 0, x, m, n, out, r, rows)
+
+
+@njit(parallel=True, cache=True)
+def products_int4(x: Array, ready: Pieces, codes: Array, scales: Array, bits: int, m: int, n: int, out: Array) -> None:
+    """``out [m, o] = x [m, n] wᵀ``, with codes of 4 bits [o, n / 2] and the bits of scales [o, n / group]."""
+    rows = 2 * codes.size // n
+    parts, step = ready
+    for block in prange((rows + BLOCK - 1) // BLOCK):
+        wide = np.empty(n, np.float32)
+        for r in range(block * BLOCK, min(rows, (block + 1) * BLOCK)):
+            if m <= ALONE:
+                for i in range(m):
+                    out[i * rows + r] = step[i] * dot_int4(codes, scales, bits, r * n, parts, i * n, n)
+            else:
+                widen_int4(codes, scales, bits, r * n, wide, n)
+                dots(wide, 0, x, m, n, out, r, rows)

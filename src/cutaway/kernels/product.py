@@ -1,0 +1,153 @@
+"""``x Wᵀ + b``, the product of every part, in the way that is fastest for so many rows, this dtype and this machine.
+
+PyTorch's own ``F.linear`` is the plain version, and all there is for gradients, GPUs and compilers. On a CPU
+
+- a few rows times a large matrix read it with :mod:`..compiled.dots`, if Numba is installed: always where it holds
+  codes, and while :func:`decoding`, as one pass over a short text is not worth loading a compiler;
+- bfloat16 is multiplied as float32 by a processor that has no instructions for it: sums are float32 either way, and
+  only the result is rounded."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from functools import cache
+from importlib import import_module
+from importlib.util import find_spec
+from threading import Lock
+from typing import Any, cast
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from ..compiled.pace import Pace
+from . import packed
+from .packed import Packed
+
+ROWS = 8  # the most rows that :mod:`..compiled.dots` is faster for
+GROUPS = (32, 64, 128, 256, 512)  # sizes of the groups that it reads
+NUMBERS = 2**18  # a smaller matrix stays in a processor's cache, where there is nothing to win
+WIDEST = 2**22  # numbers of a bfloat16 matrix that are float32 at a time
+
+Weight = Tensor | Packed
+NO_SCALES = torch.empty(0, dtype=torch.uint16)
+DECODING: ContextVar[bool] = ContextVar("decoding", default=False)
+PACE, LOCK = Pace(), Lock()  # of the whole process: its products share the cores
+
+
+@contextmanager
+def decoding(on: bool = True) -> Iterator[None]:
+    """Many passes with few rows are being made."""
+    token = DECODING.set(on)
+    try:
+        yield
+    finally:
+        DECODING.reset(token)
+
+
+def product(x: Float[Tensor, "*B I"], weight: Weight, bias: Float[Tensor, " O"] | None = None) -> Float[Tensor, "*B O"]:
+    """``x Wᵀ + b`` for a matrix [O, I] of numbers or of codes."""
+    if isinstance(weight, Packed):
+        if not plain(x, weight.codes):
+            if few(x, weight):
+                return by_rows(x, weight, bias)
+            if x.dtype == torch.bfloat16 and not bfloat16_is_native():
+                return packed.linear(x.float(), weight, None if bias is None else bias.float()).to(x.dtype)
+        return packed.linear(x, weight, bias)
+    if not plain(x, weight):
+        if few(x, weight):
+            return by_rows(x, weight, bias)
+        if x.dtype == weight.dtype == torch.bfloat16 and not bfloat16_is_native():
+            return widened(x, weight, bias)
+    return F.linear(x, weight, bias)
+
+
+def plain(x: Tensor, weight: Tensor) -> bool:
+    """Whether only PyTorch may do it: gradients, another device, a compiler, autocast, tensors of another kind."""
+    return (
+        x.device.type != "cpu"
+        or (torch.is_grad_enabled() and (x.requires_grad or weight.requires_grad))
+        or type(x) is not Tensor
+        or type(weight) not in (Tensor, nn.Parameter)
+        or torch.compiler.is_compiling()
+        or torch.is_autocast_enabled("cpu")
+    )
+
+
+def few(x: Tensor, weight: Weight) -> bool:
+    """Whether :mod:`..compiled.dots` takes a product: few rows, a large matrix, a width and a dtype that it reads."""
+    rows, width = weight.shape
+    known = isinstance(weight, Packed) or (DECODING.get() and x.dtype == weight.dtype)
+    return known and 0 < x.numel() <= ROWS * width and rows * width >= NUMBERS and readable(weight) and numba()
+
+
+def readable(weight: Weight) -> bool:
+    """Whether :mod:`..compiled.dots` can read a matrix."""
+    if weight.shape[1] % 64:
+        return False
+    if isinstance(weight, Packed):
+        return weight.group in GROUPS
+    return weight.is_contiguous() and weight.dtype in (torch.float32, torch.bfloat16)
+
+
+def numbers_of(weight: Weight) -> tuple[tuple[Any, Any, int], int]:
+    """A matrix as :mod:`..compiled.step` takes it, ``(numbers, scales, bits of a group)``, and its bytes."""
+    if isinstance(weight, Packed):
+        scales, bits = flat(weight.scales.view(torch.uint16)), weight.group.bit_length() - 1
+        return (flat(weight.codes), scales, bits), weight.codes.nbytes + weight.scales.nbytes
+    numbers = flat(weight if weight.dtype == torch.float32 else weight.view(torch.uint16))
+    return (numbers, flat(NO_SCALES), 0), weight.nbytes
+
+
+def by_rows(x: Tensor, weight: Weight, bias: Tensor | None) -> Tensor:
+    """The product by :mod:`..compiled.dots`."""
+    rows, n = weight.shape
+    out, (matrix, size) = torch.empty(*x.shape[:-1], rows), numbers_of(weight)
+    run(compiled("multiplied"), size, flat(x.float().contiguous()), matrix, x.numel() // n, n, flat(out))
+    y = out if bias is None else out.add_(bias)
+    return y.to(x.dtype)
+
+
+def flat(x: Tensor) -> Any:
+    """The numbers of a contiguous tensor as a NumPy array that shares them."""
+    return x.detach().view(-1).numpy()
+
+
+@cache
+def compiled(name: str) -> Callable[..., None]:
+    """A function of :mod:`..compiled.step`, which Numba compiles when it is first called, and keeps on disk."""
+    return cast(Callable[..., None], getattr(import_module("..compiled.step", __package__), name))
+
+
+def run(kernel: Callable[..., None], size: int, *args: Any) -> None:
+    """A compiled ``kernel`` that reads ``size`` bytes, on as many threads as are worth it."""
+    from numba import config, set_num_threads  # here, because loading it takes a while
+
+    def work(threads: int) -> None:
+        set_num_threads(threads)
+        kernel(*args)
+
+    with LOCK:
+        PACE.run(work, size, min(torch.get_num_threads(), vars(config)["NUMBA_NUM_THREADS"]))
+
+
+@cache
+def numba() -> bool:
+    """Whether Numba is installed."""
+    return find_spec("numba") is not None
+
+
+@cache
+def bfloat16_is_native() -> bool:
+    """Whether this processor multiplies bfloat16."""
+    return any(torch.cpu.get_capabilities().get(name) for name in ("avx512_bf16", "amx_bf16", "bf16"))
+
+
+def widened(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """A product of bfloat16 by way of float32."""
+    step = max(1, WIDEST // weight.shape[1])
+    wide = x.float()
+    parts = [F.linear(wide, w.float()) for w in weight.split(step)]
+    y = parts[0] if len(parts) == 1 else torch.cat(parts, -1)
+    return (y if bias is None else y.add_(bias)).to(x.dtype)

@@ -1,0 +1,142 @@
+"""Decoding in few calls: the same as the modules, in every format, for every family that it knows."""
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+import cutaway
+from cutaway.generate.processors import NOTHING
+from cutaway.generate.step import NetworkStep
+from cutaway.model import Model
+from cutaway.parts.context import plainly
+from cutaway.swift import Swift
+
+SIZES = dict(vocab=300, width=256, depth=2, heads=4)
+WIDE = SIZES | dict(hidden=512)
+HALVES = SIZES | dict(decoder_depth=2, decoder_heads=4, hidden=512, decoder_hidden=512, length=64)
+# model type -> fields, and how many steps run in one call
+FAMILIES: dict[str, tuple[dict[str, Any], int]] = {
+    "llama": (WIDE, 4),
+    "mistral": (WIDE | dict(kv_heads=4, windows=(3,)), 4),
+    "phi3": (WIDE, 4),
+    "gpt2": (SIZES, 4),
+    "bloom": (SIZES, 4),
+    "gemma2": (WIDE | dict(kv_heads=4, head_dim=64), 4),  # its attention caps scores, so it takes the modules
+    "t5": (WIDE, 6),
+    "bart": (HALVES, 6),
+    "marian": (HALVES, 6),
+    "olmo2": (WIDE, 2),  # its attention norms q and k
+    "gpt_neox": (WIDE, 0),  # its blocks are parallel
+}
+# The largest difference of logits, in their standard deviations; bfloat16 rounds the stream once a block, not an op.
+TOLERANCE = {"float32": 3e-5, "bfloat16": 0.15, "int8": 5e-3, "int4": 5e-3}
+
+
+def build(family: str, how: str = "float32") -> Model:
+    torch.manual_seed(0)
+    model = cutaway.build(family, **FAMILIES[family][0])
+    with torch.no_grad():
+        for p in model.parameters():
+            p.mul_(3 if p.ndim == 2 else 1).add_(0 if p.ndim == 2 else 0.1 * torch.randn_like(p))
+    if how in ("int8", "int4"):
+        return cutaway.quantize(model, how)
+    return model.to(getattr(torch, how))
+
+
+def steps(model: Model, plain: bool) -> tuple[Tensor, NetworkStep]:
+    """Logits of a padded prompt, of six tokens one by one, and of a draft of three that follows a rejected one."""
+    torch.manual_seed(1)
+    source = None
+    if model.kind == "encoder-decoder":
+        source = torch.randint(2, 300, (2, 7))
+        source[0, 5:] = NOTHING
+    ids, more = torch.randint(2, 300, (2, 4)), torch.randint(2, 300, (2, 9))
+    ids[1, :2] = NOTHING
+    step = NetworkStep(model.network, 16, 1, source)
+    if plain:
+        step.cache.run = plainly
+    found = [step(ids, None), *(step(more[:, i : i + 1], None) for i in range(6))]
+    if model.config.__dict__.get("windows") is None or model.origin.model_type != "mistral":
+        found += step.again(more[:, 6:9], step.cache.length - 1).unbind(1)
+    return torch.stack(found), step
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("how", TOLERANCE)
+def test_equals_the_modules(family: str, how: str) -> None:
+    model = build(family, how)
+    plain, _ = steps(model, plain=True)
+    swift, step = steps(model, plain=False)
+    assert isinstance(step.cache.run, Swift)
+    assert sum(found is not None for found in step.cache.run.steps.values()) == FAMILIES[family][1]
+    assert (plain - swift).abs().max() < TOLERANCE[how] * plain.std()
+
+
+def test_beams_reorder_what_is_kept() -> None:
+    model = build("bart")
+    ids = [[5, 6, 7, 8], [9, 10]]
+    swift = model.generate(ids, num_beams=3, max_new_tokens=8)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("cutaway.generate.step.Swift", lambda: plainly)
+        assert torch.equal(model.generate(ids, num_beams=3, max_new_tokens=8), swift)
+
+
+def test_whoever_looks_sees_the_modules() -> None:
+    model = build("llama")
+    ids = torch.randint(2, 300, (1, 6))
+    bare = model.generate(ids, max_new_tokens=5)
+    with cutaway.record(model) as seen:
+        assert torch.equal(model.generate(ids, max_new_tokens=5), bare)
+    assert seen.attention(0, 0).shape == (10, 10)
+
+
+def test_a_hook_or_gradients_or_training_take_the_modules() -> None:
+    model, ids = build("llama"), torch.randint(2, 300, (1, 1))
+    called: list[int] = []
+
+    def through(grad: bool = False) -> int:
+        cache = model.cache()
+        with torch.set_grad_enabled(grad):
+            model(ids, cache=cache)
+        assert isinstance(cache.run, Swift)
+        return sum(found is not None for found in cache.run.steps.values())
+
+    assert through() == 4
+    assert through(grad=True) == 0
+    hook = model.stack.blocks[0].register_forward_hook(lambda *_: called.append(1))
+    assert through() == 2
+    assert called == [1]
+    hook.remove()
+    hook = model.stack.blocks[0].attention.sublayer.q.register_forward_hook(lambda *_: called.append(2))
+    assert through() == 4
+    assert called == [1, 2]
+    hook.remove()
+    model.train()
+    assert through() == 0
+
+
+def test_the_stream_that_is_handed_in_is_left_alone() -> None:
+    model = build("llama")
+    given: list[tuple[Tensor, Tensor]] = []
+    hook = model.embed.register_forward_hook(lambda module, args, out: given.append((out, out.clone())))
+    with torch.no_grad():
+        model(torch.randint(2, 300, (1, 2)), cache=model.cache())
+    hook.remove()
+    assert torch.equal(*given[0])
+
+
+def test_changed_weights_count_at_once() -> None:
+    model, cache = build("llama"), None
+    ids = torch.randint(2, 300, (1, 1))
+    with torch.no_grad():
+        cache = model.cache()
+        model(ids, cache=cache)
+        model.stack.blocks[1].mlp.sublayer.down.weight.zero_()
+        swift = model(ids, cache=cache).logits
+        slow = model.cache()
+        slow.run = plainly
+        model.stack.blocks[1].mlp.sublayer.down.weight.zero_()
+        model(ids, cache=slow)
+        assert (model(ids, cache=slow).logits - swift).abs().max() < 1e-4
