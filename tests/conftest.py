@@ -21,6 +21,16 @@ def checked() -> list[str]:
     return sorted(name for name in names - {"cutaway"} if not name.startswith(NUMBA))
 
 
+def forget_stale_code() -> None:
+    """Numba keeps a function's code until its own file changes, whatever it calls: forget what is older than any."""
+    compiled = SOURCE / "cutaway" / "compiled"
+    newest = max(path.stat().st_mtime for path in compiled.glob("*.py"))
+    for kept in compiled.glob("__pycache__/*.nb?"):
+        if kept.stat().st_mtime < newest:
+            kept.unlink(missing_ok=True)
+
+
+forget_stale_code()
 if not COMPILING:
     jaxtyping.install_import_hook(checked(), "typecheck.check")
 

@@ -88,8 +88,7 @@ class Model(nn.Module):
     @property
     def limit(self) -> int | None:
         """The longest input that its position table allows; None if there is no table."""
-        lengths = [m.length for m in self.network.modules() if isinstance(m, Learned)]
-        return min(lengths) if lengths else None
+        return min((m.length for m in self.network.modules() if isinstance(m, Learned)), default=None)
 
     def cache(self, capacity: int = 0) -> Cache:
         """An empty cache of keys and values for step-by-step calls."""
@@ -215,8 +214,7 @@ class Model(nn.Module):
             if name == "input_ids" and self.network.source_vocab is not None:
                 vocab = self.network.source_vocab
             if low < 0 or high >= vocab:
-                wrong = low if low < 0 else high
-                raise ValueError(f"{name} holds id {wrong}, but the vocabulary has {vocab} (0 to {vocab - 1})")
+                raise ValueError(f"{name} holds id {low if low < 0 else high}, but the vocabulary has {vocab} (0 to {vocab - 1})")
         return ids
 
     def context(self, ids: Tensor, mask: Tensor | None, positions: Tensor | None, cache: Cache | None) -> Context:

@@ -1,16 +1,18 @@
-"""Decoding with little of Python between two tokens: a residual step in one call of :mod:`.compiled.step`.
+"""Decoding with little of Python between two tokens: many blocks in one call of :mod:`.compiled.step`.
 
-:class:`Swift` runs the blocks of a stack (:attr:`Context.run`) for a few new tokens on a CPU that has Numba. What it
-does not know, what has hooks, what trains or is on another device runs as always: the modules are the plain version."""
+:class:`Swift` runs the blocks of a stack (:attr:`Cache.run`) for a few new tokens on a CPU that has Numba. What it does
+not know, what has hooks, what trains or is on another device runs as always: the modules are the plain version."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from .kernels import Softmax
-from .kernels.product import NUMBERS, ROWS, compiled, flat, numba, numbers_of, readable, run
+from .kernels.product import NUMBERS, ROWS, Weight, compiled, flat, numba, numbers_of, readable, run
 from .kernels.softmax import lower
 from .parts import MLP, Attention, Block, Context, GatedMLP, LayerNorm, OutputNorm, PostNorm, PreNorm, RMSNorm
 from .parts.blocks import SandwichNorm
@@ -21,35 +23,107 @@ from .parts.quantized import QuantizedLinear
 from .parts.rotary import Rotary
 from .scores import OPEN, Rule
 
-Norm = tuple[int, Any, Any, float]
 KNOWN = {Attention, Softmax, Rotary, MLP, GatedMLP, Linear, QuantizedLinear, nn.Dropout}
-RESIDUAL = {PreNorm, OutputNorm, SandwichNorm, PostNorm}
 NONE, LAYER, RMS = range(3)  # kinds of norm
 NOTHING = torch.empty(0)
 
 
+@dataclass(eq=False)
+class Layer:
+    """A block as the kernel takes it; layers that have one ``kind`` go together."""
+
+    modules: list[nn.Module]
+    own: Attention
+    cross: Attention | None
+    mixing: tuple[Any, ...]  # what the kernel takes for its own attention,
+    reading: tuple[Any, ...]  # for the one to a memory,
+    feeding: tuple[Any, ...]  # and for the feed-forward network
+    size: int
+    kind: tuple[Any, ...]
+
+    def __post_init__(self) -> None:
+        self.hooks = [hooks for m in self.modules for hooks in (m._forward_hooks, m._forward_pre_hooks)]
+
+    def usual(self, ctx: Context) -> bool:
+        """Whether nobody looks at it or changes what it does, and it does not train, under a rule that is known."""
+        capped = ctx.rule.cap is not None or (ctx.memory_rule or OPEN).cap is not None
+        return not (capped or any(self.hooks) or any(m.training for m in self.modules))
+
+
 @dataclass
 class Swift:
-    """How blocks are run: their steps in one call each, where that is known; ``steps`` keeps how, for one decoding."""
+    """Runs blocks, many in one call where that is known to be the same; keeps how, for one decoding."""
 
-    steps: dict[nn.Module, "Feeding | Mixing | None"] = field(default_factory=dict)
-    stream: Tensor | None = None  # what the last block returned, which is nobody else's
+    layers: dict[nn.Module, Layer | None] = field(default_factory=dict)
+    kept: dict[Attention, tuple[tuple[Tensor, ...], tuple[Any, ...]]] = field(default_factory=dict)
 
-    def __call__(self, block: Any, x: Tensor, ctx: Context) -> Tensor:
-        if type(block) is not Block or watched(block) or not (x is self.stream or fits(x, ctx)):
-            return plainly(block, x, ctx)
-        dtype, y = x.dtype, x if x is self.stream and x.dtype == torch.float32 else None
-        for step in block.children():
-            if step not in self.steps:
-                self.steps[step] = plan(step)
-            found = self.steps[step]
-            if found is None or not found.fits(ctx):
-                x, y = step(x if y is None else y.to(dtype), ctx), None
+    def __call__(self, blocks: Sequence[nn.Module], contexts: Sequence[Context], x: Tensor) -> Tensor:
+        if not fits(x, contexts[0]):
+            return plainly(blocks, contexts, x)
+        self.layers.update({block: layer_of(block) for block in blocks if block not in self.layers})
+        pairs = list(zip(blocks, contexts, strict=True))
+        key = lambda pair: (id(pair[1]), layer.kind) if (layer := self.layer(*pair)) else None
+        for kind, some in groupby(pairs, key):
+            group = list(some)
+            if kind is None:
+                x = plainly([block for block, _ in group], [ctx for _, ctx in group], x)
             else:
-                y = x.to(torch.float32, copy=True).contiguous() if y is None else y
-                found(y, ctx, dtype)
-        self.stream = x if y is None else y.to(dtype)
-        return self.stream
+                found = [layer for block, _ in group if (layer := self.layers[block])]
+                y = x.to(torch.float32, copy=True).contiguous()
+                self.run(found, y, group[0][1], x.dtype)
+                x = y.to(x.dtype)
+        return x
+
+    def layer(self, block: nn.Module, ctx: Context) -> Layer | None:
+        """How a block is run now; None: as always."""
+        layer = self.layers[block]
+        return layer if layer is not None and layer.usual(ctx) else None
+
+    def run(self, layers: Sequence[Layer], x: Tensor, ctx: Context, dtype: torch.dtype) -> None:
+        """Add blocks to the stream [B, N, D], in place; new keys and values go into the cache as ``dtype``."""
+        a, cache, (batch, queries, width) = layers[0].own, ctx.cache, x.shape
+        assert cache is not None  # or fits says no
+        stream, sizes = flat(x), (batch, queries, a.heads, a.heads // a.kv_heads, a.head_dim)
+        shared = stream, width, sizes, turns(a.rotary, x, ctx)
+        like = x.new_empty(1, dtype=dtype).expand(batch, a.kv_heads, queries, a.head_dim)
+        more = self.memory(layers, x, ctx, dtype)
+        calls = []
+        for layer in layers:
+            buffers, begin, first = cache.claim(layer.own, (like, like), ctx.at, ctx.rule.mask.reach)
+            count = ctx.at + queries - first
+            extra = added(ctx.rule, x, (batch, a.heads, queries, count), ctx.at, first)
+            seen = ctx.at - begin, first - begin, count, *extra
+            calls.append([*shared, layer.mixing, self.numbers(layer.own, buffers), seen])
+        kernel = compiled("layer" if layers[0].cross is None else "reading_layer")
+
+        def work() -> None:
+            for layer, call, reads in zip(layers, calls, more, strict=True):
+                kernel(*call, *reads, layer.feeding)
+
+        run(sum(layer.size for layer in layers), work)
+
+    def memory(self, layers: Sequence[Layer], x: Tensor, ctx: Context, dtype: torch.dtype) -> list[tuple[Any, ...]]:
+        """What each layer's attention to a memory takes; nothing where there is none."""
+        found: list[tuple[Any, ...]] = []
+        for layer in layers:
+            cross, cache = layer.cross, ctx.cache
+            if cross is None or cache is None or ctx.memory is None:
+                found.append(())
+                continue
+            memory = ctx.memory.to(dtype)
+            pair = cache.once(cross, lambda: cross.keys(memory, ctx))  # noqa: B023 (called at once)
+            shape = x.shape[0], cross.heads, x.shape[1], pair[0].shape[2]
+            extra = added(ctx.memory_rule or OPEN, x, shape, ctx.at, 0)
+            found.append((layer.reading, self.numbers(cross, pair), (0, 0, shape[3], *extra)))
+        return found
+
+    def numbers(self, owner: Attention, buffers: tuple[Tensor, ...]) -> tuple[Any, ...]:
+        """The numbers of keys and values and their strides, made anew where buffers are not those of the last call."""
+        known = self.kept.get(owner)
+        if known is None or known[0] is not buffers:
+            k, v = buffers
+            known = self.kept[owner] = buffers, (*strided(k), *strided(v))
+        return known[1]
 
 
 def fits(x: Tensor, ctx: Context) -> bool:
@@ -67,42 +141,68 @@ def fits(x: Tensor, ctx: Context) -> bool:
     )
 
 
-def watched(module: nn.Module) -> bool:
-    """Whether somebody looks at a module or changes what it does, or it trains."""
-    return bool(module._forward_hooks or module._forward_pre_hooks or module.training)
-
-
-def plan(step: nn.Module) -> "Feeding | Mixing | None":
-    """How a residual step runs in one call; None if that is not known."""
-    none: nn.Module = nn.Identity()
-    norms: tuple[nn.Module, ...]
-    match step:
-        case SandwichNorm():
-            norms = step.norm, step.after, none
-        case OutputNorm():
-            norms = none, step.norm, none
-        case PreNorm():
-            norms = step.norm, none, none
-        case PostNorm():
-            norms = none, none, step.norm
-        case _:
-            return None
-    read, inside = [norm for norm in map(norm_of, norms) if norm is not None], step.sublayer
-    if type(step) not in RESIDUAL or len(read) < 3 or not all(type(m) in KNOWN for m in inside.modules()):
+def layer_of(block: nn.Module) -> Layer | None:
+    """A block of an attention, perhaps one to a memory, and a feed-forward network; None for any other."""
+    steps = list(block.children())
+    if type(block) is not Block or not all(isinstance(step, PreNorm | PostNorm) for step in steps):
         return None
-    if isinstance(inside, Attention):
-        parts = matrices(inside.q, inside.k, inside.v, inside.o)
-        known = parts is not None and inside.q_norm is None and inside.k_norm is None and inside.relative is None
-        usual = inside.head_dim % 16 == 0 and inside.kernel.how == "auto" and not (inside.cross and inside.rotary)
-        return Mixing(step, inside, read, *parts) if known and usual and parts is not None else None
-    if isinstance(inside, MLP) and inside.name in ACTIVATIONS:
-        gate = [inside.gate] if isinstance(inside, GatedMLP) else []
-        parts = matrices(inside.up, *gate, inside.down)
-        return None if parts is None else Feeding(step, inside, read, *parts)
-    return None
+    parts: list[Any] = [step.sublayer for step in steps]
+    own, *cross, mlp = parts
+    norms = [norms_of(step) for step in steps]
+    attentions = [own, *cross]
+    if not (
+        len(cross) < 2
+        and all(isinstance(a, Attention) for a in attentions)
+        and isinstance(mlp, MLP)
+        and None not in norms
+        and not own.cross
+        and all(a.cross and a.rotary is None for a in cross)
+        and all(type(m) in KNOWN for sublayer in (*attentions, mlp) for m in sublayer.modules())
+        and all(a.q_norm is a.k_norm is a.relative is None for a in attentions)
+        and all(a.kernel.how == "auto" for a in attentions)
+        and own.head_dim % 16 == 0
+        and mlp.name in ACTIVATIONS
+    ):
+        return None
+    gate = mlp.gate if isinstance(mlp, GatedMLP) else None
+    linears = [m for a in attentions for m in (a.q, a.k, a.v, a.o)] + [mlp.up, *([gate] if gate else []), mlp.down]
+    weights = [m.packed if isinstance(m, QuantizedLinear) else m.weight for m in linears]
+    shapes = {(a.heads, a.kv_heads, a.head_dim) for a in attentions}
+    numbers = sum(w.shape[0] * w.shape[1] for w in weights)
+    if len(shapes) > 1 or numbers < NUMBERS or not all(map(readable, weights)) or len(set(map(form, weights))) > 1:
+        return None
+    mixes = [mixing(a, norm) for a, norm in zip(attentions, norms, strict=False)]
+    turn = own.rotary and (own.rotary.dim, own.rotary.theta, own.rotary.scaling)
+    kind = shapes.pop(), turn, gate is None, len(cross), form(weights[0])
+    size = sum(numbers_of(w)[1] for w in weights)
+    feed = feeding(mlp, gate, norms[-1])
+    return Layer(list(block.modules()), own, cross[0] if cross else None, mixes[0], mixes[-1], feed, size, kind)
 
 
-def norm_of(norm: nn.Module) -> Norm | None:
+def form(weight: Weight) -> object:
+    """What matrices of one kernel have in common."""
+    return weight.dtype if isinstance(weight, Tensor) else (weight.bits, weight.group)
+
+
+def norms_of(step: Any) -> tuple[Any, ...] | None:
+    """The norms before a sublayer, after it, and of the sum, as the kernel takes them."""
+    none = nn.Identity()
+    norms: tuple[nn.Module, ...]
+    if type(step) is PreNorm:
+        norms = step.norm, none, none
+    elif type(step) is OutputNorm:
+        norms = none, step.norm, none
+    elif type(step) is SandwichNorm:
+        norms = step.norm, step.after, none
+    elif type(step) is PostNorm:
+        norms = none, none, step.norm
+    else:
+        return None
+    found = tuple(map(norm_of, norms))
+    return None if None in found else found
+
+
+def norm_of(norm: nn.Module) -> tuple[int, Any, Any, float] | None:
     """A norm as the kernel takes it."""
     if type(norm) is nn.Identity:
         return NONE, flat(NOTHING), flat(NOTHING), 0.0
@@ -114,75 +214,24 @@ def norm_of(norm: nn.Module) -> Norm | None:
     return None
 
 
-def matrices(*linears: nn.Module) -> tuple[list[Any], int] | None:
-    """Matrices and biases one after the other, and their bytes; None if one cannot be read, or all are small."""
-    found, size, numbers = [], 0, 0
-    for linear in linears:
-        assert isinstance(linear, nn.Linear)  # the only kind that the steps are made of
-        weight = linear.packed if isinstance(linear, QuantizedLinear) else linear.weight
-        if not readable(weight):
-            return None
-        bits, more = numbers_of(weight)
-        found += [bits, flat(NOTHING if linear.bias is None else linear.bias.float())]
-        size, numbers = size + more, numbers + linear.in_features * linear.out_features
-    return (found, size) if numbers >= NUMBERS else None
+def matrix(linear: nn.Linear) -> tuple[Any, Any]:
+    """The numbers of a product, and its bias."""
+    weight = linear.packed if isinstance(linear, QuantizedLinear) else linear.weight
+    return numbers_of(weight)[0], flat(NOTHING if linear.bias is None else linear.bias.float())
 
 
-class Feeding:
-    """A step with a feed-forward network."""
-
-    def __init__(self, step: nn.Module, mlp: MLP, norms: list[Norm], parts: list[Any], size: int):
-        none = (parts[0][0][:0], parts[0][1][:0], 0), flat(NOTHING)
-        up, down = parts[:2], parts[-2:]
-        gate = parts[2:4] if isinstance(mlp, GatedMLP) else none
-        self.modules, self.size = list(step.modules()), size
-        self.sizes = mlp.up.in_features, mlp.up.out_features
-        self.args = tuple(norms), *up, *gate, *down, list(ACTIVATIONS).index(mlp.name)
-
-    def fits(self, ctx: Context) -> bool:
-        return not any(map(watched, self.modules))
-
-    def __call__(self, x: Tensor, ctx: Context, dtype: torch.dtype) -> None:
-        """Add the step to the stream [B, N, D], in place."""
-        run(compiled("feed"), self.size, flat(x), x.shape[0] * x.shape[1], *self.sizes, *self.args)
+def mixing(a: Attention, norms: Any) -> tuple[Any, ...]:
+    """What the kernel takes for an attention."""
+    matrices, biases = zip(*map(matrix, (a.q, a.k, a.v)), strict=True)
+    return norms, matrices, biases, *matrix(a.o), not a.cross, a.kernel.scale
 
 
-class Mixing:
-    """A step with an attention; the keys and values of new tokens go into the cache as ``dtype``."""
-
-    def __init__(self, step: nn.Module, a: Attention, norms: list[Norm], parts: list[Any], size: int):
-        self.a, self.size, self.modules = a, size, list(step.modules())
-        self.args = tuple(norms), *parts, not a.cross
-        self.kept: tuple[Any, ...] = ()  # the buffers of the last call
-        self.read: tuple[Any, ...] = ()  # and their numbers
-
-    def fits(self, ctx: Context) -> bool:
-        rule = (ctx.memory_rule or OPEN) if self.a.cross else ctx.rule
-        return rule.cap is None and not any(map(watched, self.modules))
-
-    def __call__(self, x: Tensor, ctx: Context, dtype: torch.dtype) -> None:
-        """Add the step to the stream [B, N, D], in place."""
-        a, cache, (batch, queries, width) = self.a, ctx.cache, x.shape
-        buffers: tuple[Tensor, ...]
-        assert cache is not None
-        if a.cross:
-            assert ctx.memory is not None
-            memory, rule, at, start = ctx.memory.to(dtype), ctx.memory_rule or OPEN, 0, 0
-            buffers = cache.once(a, lambda: a.keys(memory, ctx))
-            first, keys = 0, buffers[0].shape[2]
-        else:
-            rule = ctx.rule
-            like = x.new_empty(1, dtype=dtype).expand(batch, a.kv_heads, queries, a.head_dim)
-            buffers, begin, start = cache.claim(a, (like, like), ctx.at, rule.mask.reach)
-            at, first, keys = ctx.at - begin, start - begin, ctx.at + queries - start
-        if buffers is not self.kept:
-            self.kept, self.read = buffers, (*strided(buffers[0]), *strided(buffers[1]))
-        extra = added(rule, x, (batch, a.heads, queries, keys), ctx.at, start)
-        sizes = batch, queries, a.heads, a.heads // a.kv_heads, a.head_dim
-        run(
-            compiled("mix"), self.size, flat(x), width, sizes, *self.args, *turns(a.rotary, x, ctx), *self.read, at,
-            first, keys, *extra, a.kernel.scale,
-        )  # fmt: skip
+def feeding(mlp: MLP, gate: nn.Linear | None, norms: Any) -> tuple[Any, ...]:
+    """What the kernel takes for a feed-forward network."""
+    up, down = matrix(mlp.up), matrix(mlp.down)
+    middle = ((up[0][0][:0], up[0][1][:0], 0), flat(NOTHING)) if gate is None else matrix(gate)
+    matrices, biases = zip(up, middle, down, strict=True)
+    return mlp.up.out_features, norms, matrices, biases, list(ACTIVATIONS).index(mlp.name)
 
 
 def strided(x: Tensor) -> tuple[Any, tuple[int, ...]]:
@@ -196,13 +245,9 @@ def turns(rotary: nn.Module | None, x: Tensor, ctx: Context) -> tuple[Any, ...]:
     """Cosines and sines of the new tokens, the step from one token's to the next, and how many pairs turn."""
     if not isinstance(rotary, Rotary):
         return flat(NOTHING), flat(NOTHING), 0, 0
-
-    def table() -> tuple[Any, ...]:
-        cos, sin = rotary.table(x.new_empty(1).expand(x.shape[0], 1, x.shape[1], rotary.dim), ctx)
-        cos, sin = (t.expand(x.shape[0], -1, -1, -1).contiguous() for t in (cos, sin))
-        return flat(cos), flat(sin), cos.shape[-1], cos.shape[-1]
-
-    return ctx.once((turns, rotary.dim, rotary.theta, rotary.scaling), table)
+    cos, sin = rotary.table(x.new_empty(1).expand(x.shape[0], 1, x.shape[1], rotary.dim), ctx)
+    cos, sin = (t.expand(x.shape[0], -1, -1, -1).contiguous() for t in (cos, sin))
+    return flat(cos), flat(sin), cos.shape[-1], cos.shape[-1]
 
 
 def added(rule: Rule, x: Tensor, shape: tuple[int, int, int, int], at: int, start: int) -> tuple[Any, Any]:

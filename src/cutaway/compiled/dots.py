@@ -7,11 +7,12 @@ visibly. Matrices are flat here, because a view of a row costs as much as a shor
 of 64, and a group of codes has ``2^bits`` columns, 32 or more."""
 
 import numpy as np
-from numba import njit, prange
+from numba import njit
 from numpy.typing import NDArray
 
 from .lanes import (
     add,
+    fetch,
     fma,
     joined,
     largest,
@@ -38,9 +39,9 @@ from .lanes import (
 )  # fmt: skip
 
 Array = NDArray[np.generic]
-Pieces = tuple[tuple[Array, Array, Array], Array]
-BLOCK = 16  # rows of a matrix that a thread takes at a time
+Pieces = tuple[Array, Array, Array, Array]  # the upper and lower octets, what takes out the offset, and scales
 ALONE = 2  # so many rows of activations meet the weights as they are; for more, weights are made float32 first
+AHEAD = 2048  # bytes of codes that are asked for before they are read
 LARGEST = np.float32(127 * 128)  # of an integer of 15 bits
 
 
@@ -62,6 +63,7 @@ def dot_int8(w: Array, scales: Array, bits: int, at: int, x: tuple[Array, Array,
     t = zeros()
     for k in range(0, n, 64):
         u, j = load_raised(w, at + k), i + k >> 1
+        fetch(w, at + k + AHEAD)
         high = quads(load_ints(start, j), u, load_signed(upper, i + k))
         low = quads(load_ints(start, j + 16), u, load_signed(lower, i + k))
         g = at + k >> bits
@@ -76,6 +78,7 @@ def dot_int4(w: Array, scales: Array, bits: int, at: int, x: tuple[Array, Array,
     t = zeros()
     for k in range(0, n, 64):
         u, j = load_nibbles(w, at + k >> 1), i + k >> 1
+        fetch(w, (at + k >> 1) + AHEAD)
         high = quads(load_ints(start, j), u, load_signed(upper, i + k))
         low = quads(load_ints(start, j + 16), u, load_signed(lower, i + k))
         g = at + k >> bits
@@ -163,48 +166,45 @@ def all_pieces(x: Array, m: int, n: int, offset: int, half: int) -> Pieces:
     scales = np.empty(m, np.float32)
     for i in range(m):
         scales[i] = pieces(x, i * n, n, offset, half, *parts)
-    return parts, scales
+    return *parts, scales
 
 
-@njit(parallel=True, cache=True)
-def products(x: Array, w: Array, m: int, n: int, out: Array) -> None:
-    """``out [m, o] = x [m, n] wᵀ``, with weights [o, n] of float32, or of bfloat16 as uint16."""
+@njit(cache=True)
+def rows_float(x: Array, w: Array, first: int, last: int, m: int, n: int, out: Array) -> None:
+    """Columns ``first .. last`` of ``out [m, o] = x [m, n] wᵀ``, with weights of float32, or bfloat16 as uint16."""
     rows = w.size // n
-    for block in prange((rows + BLOCK - 1) // BLOCK):
-        for r in range(block * BLOCK, min(rows, (block + 1) * BLOCK)):
-            if m == 1:
-                out[r] = dot(w, r * n, x, 0, n)
-            else:
-                dots(w, r * n, x, m, n, out, r, rows)
+    for r in range(first, min(rows, last)):
+        if m == 1:
+            out[r] = dot(w, r * n, x, 0, n)
+        else:
+            dots(w, r * n, x, m, n, out, r, rows)
 
 
-@njit(parallel=True, cache=True)
-def products_int8(x: Array, ready: Pieces, codes: Array, scales: Array, bits: int, m: int, n: int, out: Array) -> None:
-    """``out [m, o] = x [m, n] wᵀ``, with codes of 8 bits [o, n] and the bits of scales [o, n / group]."""
-    rows = codes.size // n
-    parts, step = ready
-    for block in prange((rows + BLOCK - 1) // BLOCK):
-        wide = np.empty(n, np.float32)
-        for r in range(block * BLOCK, min(rows, (block + 1) * BLOCK)):
-            if m <= ALONE:
-                for i in range(m):
-                    out[i * rows + r] = step[i] * dot_int8(codes, scales, bits, r * n, parts, i * n, n)
-            else:
-                widen_int8(codes, scales, bits, r * n, wide, n)
-                dots(wide, 0, x, m, n, out, r, rows)
+@njit(cache=True)
+def rows_int8(
+    x: Array, ready: Pieces, codes: Array, scales: Array, bits: int, first: int, last: int, m: int, n: int, out: Array
+) -> None:
+    """The same with codes of 8 bits [o, n] and the bits of scales [o, n / group]."""
+    rows, parts, step, wide = codes.size // n, ready[:3], ready[3], np.empty(n if m > ALONE else 0, np.float32)
+    for r in range(first, min(rows, last)):
+        if m <= ALONE:
+            for i in range(m):
+                out[i * rows + r] = step[i] * dot_int8(codes, scales, bits, r * n, parts, i * n, n)
+        else:
+            widen_int8(codes, scales, bits, r * n, wide, n)
+            dots(wide, 0, x, m, n, out, r, rows)
 
 
-@njit(parallel=True, cache=True)
-def products_int4(x: Array, ready: Pieces, codes: Array, scales: Array, bits: int, m: int, n: int, out: Array) -> None:
-    """``out [m, o] = x [m, n] wᵀ``, with codes of 4 bits [o, n / 2] and the bits of scales [o, n / group]."""
-    rows = 2 * codes.size // n
-    parts, step = ready
-    for block in prange((rows + BLOCK - 1) // BLOCK):
-        wide = np.empty(n, np.float32)
-        for r in range(block * BLOCK, min(rows, (block + 1) * BLOCK)):
-            if m <= ALONE:
-                for i in range(m):
-                    out[i * rows + r] = step[i] * dot_int4(codes, scales, bits, r * n, parts, i * n, n)
-            else:
-                widen_int4(codes, scales, bits, r * n, wide, n)
-                dots(wide, 0, x, m, n, out, r, rows)
+@njit(cache=True)
+def rows_int4(
+    x: Array, ready: Pieces, codes: Array, scales: Array, bits: int, first: int, last: int, m: int, n: int, out: Array
+) -> None:
+    """The same with codes of 4 bits [o, n / 2]."""
+    rows, parts, step, wide = 2 * codes.size // n, ready[:3], ready[3], np.empty(n if m > ALONE else 0, np.float32)
+    for r in range(first, min(rows, last)):
+        if m <= ALONE:
+            for i in range(m):
+                out[i * rows + r] = step[i] * dot_int4(codes, scales, bits, r * n, parts, i * n, n)
+        else:
+            widen_int4(codes, scales, bits, r * n, wide, n)
+            dots(wide, 0, x, m, n, out, r, rows)

@@ -103,6 +103,20 @@ load_upper = loader(floats, vector(8, 16), small(15, 4, 8))
 
 
 @intrinsic
+def fetch(typing: Any, row: Any, k: Any) -> Any:
+    """Ask for the memory of element ``k``, which need not exist, before it is needed."""
+
+    def code(context: Any, b: Builder, signature: Any, args: Any) -> Value:
+        byte, number = ir.IntType(8).as_pointer(), ir.IntType(32)
+        kind = ir.FunctionType(ir.VoidType(), [byte, number, number, number])
+        f = cgutils.get_or_insert_function(b.module, kind, "llvm.prefetch.p0")
+        b.call(f, [place(context, b, signature.args[0], *args, ir.IntType(8)), number(0), number(3), number(1)])
+        return context.get_dummy_value()
+
+    return types.none(row, types.intp), code
+
+
+@intrinsic
 def zeros(typing: Any) -> Any:
     return floats(), lambda context, b, signature, args: same(FLOATS, 0.0)
 

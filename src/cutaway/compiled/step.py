@@ -11,9 +11,11 @@ import numpy as np
 from numba import njit, prange, types
 from numba.extending import overload
 
-from .dots import Array, all_pieces, products, products_int4, products_int8
+from .dots import Array, all_pieces, rows_float, rows_int4, rows_int8
 from .lanes import add, divide, exponential, fma, load, spread, store, total, zeros
 
+BLOCK = 16  # rows of a matrix that a thread takes at a time
+Sizes, Strides = tuple[int, int, int, int, int], tuple[int, int, int]
 NONE, LAYER, RMS = range(3)
 GELU, GELU_TANH, GELU_QUICK, RELU, SILU, TANH, IDENTITY = range(7)  # as in the table of the plain activations
 
@@ -23,8 +25,8 @@ def prepare(x: Array, matrix: Any, m: int, n: int) -> Any:
     raise NotImplementedError  # only compiled code calls it
 
 
-def multiply(x: Array, ready: Any, matrix: Any, m: int, n: int, out: Array) -> None:
-    """``out [m, o] = x [m, n] wᵀ`` for a matrix of any kind."""
+def columns(x: Array, ready: Any, matrix: Any, first: int, last: int, m: int, n: int, out: Array) -> None:
+    """Columns ``first .. last`` of ``out [m, o] = x [m, n] wᵀ`` for a matrix of any kind."""
     raise NotImplementedError  # only compiled code calls it
 
 
@@ -35,35 +37,63 @@ def choose_pieces(x: Any, matrix: Any, m: Any, n: Any) -> Any:
         return lambda x, matrix, m, n: all_pieces(x, m, n, 128, 0)
     if kind == types.uint8:
         return lambda x, matrix, m, n: all_pieces(x, m, n, 8, 1 << matrix[2] - 1)
-    return lambda x, matrix, m, n: x
+    return lambda x, matrix, m, n: (x, x, x, x)
 
 
-@overload(multiply, strict=False)
-def choose_product(x: Any, ready: Any, matrix: Any, m: Any, n: Any, out: Any) -> Any:
+@overload(columns, strict=False)
+def choose_rows(x: Any, ready: Any, matrix: Any, first: Any, last: Any, m: Any, n: Any, out: Any) -> Any:
     kind = matrix[0].dtype
     if kind == types.int8:
-        return lambda x, ready, matrix, m, n, out: products_int8(x, ready, *matrix, m, n, out)
+        return lambda x, ready, matrix, first, last, m, n, out: rows_int8(x, ready, *matrix, first, last, m, n, out)
     if kind == types.uint8:
-        return lambda x, ready, matrix, m, n, out: products_int4(x, ready, *matrix, m, n, out)
-    return lambda x, ready, matrix, m, n, out: products(x, matrix[0], m, n, out)
+        return lambda x, ready, matrix, first, last, m, n, out: rows_int4(x, ready, *matrix, first, last, m, n, out)
+    return lambda x, ready, matrix, first, last, m, n, out: rows_float(x, matrix[0], first, last, m, n, out)
+
+
+@njit(parallel=True, cache=True)
+def multiply(
+    x: Array, m: int, n: int, matrices: tuple[Any, Any, Any], rows: tuple[int, int, int],
+    outs: tuple[Array, Array, Array],
+) -> None:  # fmt: skip
+    """``out [m, o] = x [m, n] wᵀ`` for up to three matrices of one kind, of so many ``rows`` (0: none), at once."""
+    p, q, r, t = prepare(x, matrices[0], m, n)  # a parallel loop takes arrays and numbers, no tuples in tuples
+    (w0, s0, group), (w1, s1, _), (w2, s2, _) = matrices
+    out0, out1, out2 = outs
+    one = (rows[0] + BLOCK - 1) // BLOCK
+    two = one + (rows[1] + BLOCK - 1) // BLOCK
+    for block in prange(two + (rows[2] + BLOCK - 1) // BLOCK):
+        if block < one:
+            at = block * BLOCK
+            columns(x, (p, q, r, t), (w0, s0, group), at, at + BLOCK, m, n, out0)
+        elif block < two:
+            at = (block - one) * BLOCK
+            columns(x, (p, q, r, t), (w1, s1, group), at, at + BLOCK, m, n, out1)
+        else:
+            at = (block - two) * BLOCK
+            columns(x, (p, q, r, t), (w2, s2, group), at, at + BLOCK, m, n, out2)
 
 
 @njit(cache=True)
 def multiplied(x: Array, matrix: Any, m: int, n: int, out: Array) -> None:
-    """:func:`multiply`, to be called from Python."""
-    multiply(x, prepare(x, matrix, m, n), matrix, m, n, out)
+    """``out [m, o] = x [m, n] wᵀ``"""
+    multiply(x, m, n, (matrix, matrix, matrix), (out.size // m, 0, 0), (out, out, out))
 
 
 @njit(cache=True)
-def project(x: Array, ready: Any, matrix: Any, bias: Array, m: int, n: int, o: int) -> Array:
-    """``x wᵀ + b`` [m, o]"""
-    out = np.empty(m * o, np.float32)
-    multiply(x, ready, matrix, m, n, out)
-    if bias.size:
-        for i in range(m):
-            for j in range(o):
-                out[i * o + j] += bias[j]
-    return out
+def project(
+    x: Array, m: int, n: int, matrices: tuple[Any, Any, Any], biases: tuple[Array, Array, Array],
+    rows: tuple[int, int, int],
+) -> tuple[Array, Array, Array]:  # fmt: skip
+    """``x wᵀ + b`` [m, o] for up to three matrices."""
+    outs = np.empty(m * rows[0], np.float32), np.empty(m * rows[1], np.float32), np.empty(m * rows[2], np.float32)
+    multiply(x, m, n, matrices, rows, outs)
+    for which in range(3):
+        out, bias, o = outs[which], biases[which], rows[which]
+        if bias.size:
+            for i in range(m):
+                for j in range(o):
+                    out[i * o + j] += bias[j]
+    return outs
 
 
 @njit(cache=True)
@@ -132,23 +162,23 @@ def activate(x: Array, act: int) -> None:
 
 
 @njit(cache=True)
-def feed(
-    x: Array, m: int, n: int, hidden: int, norms: Any, up: Any, up_bias: Array, gate: Any, gate_bias: Array, down: Any,
-    down_bias: Array, act: int,
-) -> None:  # fmt: skip
-    """``x = final(x + after(down(act(gate(y)) up(y))))`` with ``y = before(x)``; no gate: ``down(act(up(y)))``."""
+def feed(x: Array, m: int, n: int, hidden: int, norms: Any, matrices: Any, biases: Any, act: int) -> None:
+    """``x = final(x + after(down(act(gate(y)) up(y))))`` with ``y = before(x)``; no gate: ``down(act(up(y)))``.
+
+    Matrices and biases are those of up, gate and down."""
     before, after, final = norms
+    _, gate, down = matrices
     y = normed(x, before, m, n)
-    ready = prepare(y, up, m, n)
-    h = project(y, ready, up, up_bias, m, n, hidden)
+    both = hidden, hidden if gate[0].size else 0, 0
+    h, g, _ = project(y, m, n, matrices, biases, both)
     if gate[0].size:
-        g = project(y, ready, gate, gate_bias, m, n, hidden)
         activate(g, act)
         for k in range(m * hidden):
             h[k] *= g[k]
     else:
         activate(h, act)
-    join(x, project(h, prepare(h, down, m, hidden), down, down_bias, m, hidden, n), after, final, m, n)
+    back = project(h, m, hidden, (down, down, down), (biases[2], biases[2], biases[2]), (n, 0, 0))
+    join(x, back[0], after, final, m, n)
 
 
 @njit(cache=True)
@@ -164,9 +194,8 @@ def turn(x: Array, heads: int, d: int, m: int, cos: Array, sin: Array, stride: i
 
 @njit(parallel=True, cache=True)
 def attend(
-    q: Array, k: Array, v: Array, first: int, keys: int, sizes: tuple[int, int, int, int, int],
-    ks: tuple[int, int, int], vs: tuple[int, int, int], bias: Array, bs: tuple[int, int, int], scale: float,
-    out: Array,
+    q: Array, k: Array, v: Array, first: int, keys: int, sizes: Sizes, ks: Strides, vs: Strides, bias: Array,
+    bs: Strides, scale: float, out: Array,
 ) -> None:  # fmt: skip
     """Attention of queries [B, Q, H, d] over ``keys`` slots from ``first`` on.
 
@@ -209,7 +238,7 @@ def attend(
 
 
 @njit(cache=True)
-def keep(new: Array, cache: Array, strides: tuple[int, int, int], at: int, sizes: tuple[int, int, int, int]) -> None:
+def keep(new: Array, cache: Array, strides: Strides, at: int, sizes: tuple[int, int, int, int]) -> None:
     """Write keys or values [B, Q, G, d] into the slots of a cache from ``at`` on; ``sizes`` are B, Q, G and d."""
     batch, queries, heads, d = sizes
     for b in range(batch):
@@ -223,29 +252,48 @@ def keep(new: Array, cache: Array, strides: tuple[int, int, int], at: int, sizes
 
 @njit(cache=True)
 def mix(
-    x: Array, n: int, sizes: tuple[int, int, int, int, int], norms: Any, q: Any, q_bias: Array, k: Any, k_bias: Array,
-    v: Any, v_bias: Array, o: Any, o_bias: Array, own: bool, cos: Array, sin: Array, stride: int, half: int,
-    cached_k: Array, ks: tuple[int, int, int], cached_v: Array, vs: tuple[int, int, int], at: int, first: int,
-    keys: int, bias: Array, bs: tuple[int, int, int], scale: float,
+    x: Array, n: int, sizes: Sizes, norms: Any, matrices: Any, biases: Any, o: Any, o_bias: Array, own: bool,
+    scale: float, kept: tuple[Array, Strides, Array, Strides], place: Any, seen: Any,
 ) -> None:  # fmt: skip
     """``x = final(x + after(attention(before(x))))`` over cached keys and values.
 
-    If they are its ``own``, those of the new tokens are written from slot ``at`` of the cache on; ``keys`` of them,
-    from slot ``first`` on, are seen."""
+    Matrices and biases are those of q, k and v. ``place`` are cosines and sines, the step from one token's to the
+    next, and how many pairs turn. ``seen`` are the slot where new keys are written, if they are its ``own``, the
+    first slot that is seen, how many are, and what is added to scores, with its strides."""
     batch, queries, heads, share, d = sizes
     before, after, final = norms
+    keys, ks, values, vs = kept
+    cos, sin, stride, half = place
+    at, first, count, bias, bs = seen
     m, wide, narrow = batch * queries, heads * d, heads // share * d
-    y = normed(x, before, m, n)
-    ready = prepare(y, q, m, n)
-    asked = project(y, ready, q, q_bias, m, n, wide)
+    rows = wide, narrow if own else 0, narrow if own else 0
+    q, k, v = project(normed(x, before, m, n), m, n, matrices, biases, rows)
     if half:
-        turn(asked, heads, d, m, cos, sin, stride, half)
+        turn(q, heads, d, m, cos, sin, stride, half)
     if own:
-        new = project(y, ready, k, k_bias, m, n, narrow)
         if half:
-            turn(new, heads // share, d, m, cos, sin, stride, half)
-        keep(new, cached_k, ks, at, (batch, queries, heads // share, d))
-        keep(project(y, ready, v, v_bias, m, n, narrow), cached_v, vs, at, (batch, queries, heads // share, d))
+            turn(k, heads // share, d, m, cos, sin, stride, half)
+        keep(k, keys, ks, at, (batch, queries, heads // share, d))
+        keep(v, values, vs, at, (batch, queries, heads // share, d))
     out = np.empty(m * wide, np.float32)
-    attend(asked, cached_k, cached_v, first, keys, sizes, ks, vs, bias, bs, scale, out)
-    join(x, project(out, prepare(out, o, m, wide), o, o_bias, m, wide, n), after, final, m, n)
+    attend(q, keys, values, first, count, sizes, ks, vs, bias, bs, scale, out)
+    back = project(out, m, wide, (o, o, o), (o_bias, o_bias, o_bias), (n, 0, 0))
+    join(x, back[0], after, final, m, n)
+
+
+@njit(cache=True)
+def layer(x: Array, n: int, sizes: Sizes, place: Any, mixing: Any, kept: Any, seen: Any, feeding: Any) -> None:
+    """A block of an attention and a feed-forward network: what :func:`mix` and :func:`feed` take."""
+    mix(x, n, sizes, *mixing, kept, place, seen)
+    feed(x, sizes[0] * sizes[1], n, *feeding)
+
+
+@njit(cache=True)
+def reading_layer(
+    x: Array, n: int, sizes: Sizes, place: Any, mixing: Any, kept: Any, seen: Any, reading: Any, memory: Any,
+    memory_seen: Any, feeding: Any,
+) -> None:  # fmt: skip
+    """The same with an attention to a memory between the two."""
+    mix(x, n, sizes, *mixing, kept, place, seen)
+    mix(x, n, sizes, *reading, memory, place, memory_seen)
+    feed(x, sizes[0] * sizes[1], n, *feeding)

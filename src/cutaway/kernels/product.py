@@ -104,7 +104,8 @@ def by_rows(x: Tensor, weight: Weight, bias: Tensor | None) -> Tensor:
     """The product by :mod:`..compiled.dots`."""
     rows, n = weight.shape
     out, (matrix, size) = torch.empty(*x.shape[:-1], rows), numbers_of(weight)
-    run(compiled("multiplied"), size, flat(x.float().contiguous()), matrix, x.numel() // n, n, flat(out))
+    args = flat(x.float().contiguous()), matrix, x.numel() // n, n, flat(out)
+    run(size, lambda: compiled("multiplied")(*args))
     y = out if bias is None else out.add_(bias)
     return y.to(x.dtype)
 
@@ -120,16 +121,16 @@ def compiled(name: str) -> Callable[..., None]:
     return cast(Callable[..., None], getattr(import_module("..compiled.step", __package__), name))
 
 
-def run(kernel: Callable[..., None], size: int, *args: Any) -> None:
-    """A compiled ``kernel`` that reads ``size`` bytes, on as many threads as are worth it."""
+def run(size: int, work: Callable[[], None]) -> None:
+    """Compiled ``work`` that reads ``size`` bytes, on as many threads as are worth it."""
     from numba import config, set_num_threads  # here, because loading it takes a while
 
-    def work(threads: int) -> None:
+    def threaded(threads: int) -> None:
         set_num_threads(threads)
-        kernel(*args)
+        work()
 
     with LOCK:
-        PACE.run(work, size, min(torch.get_num_threads(), vars(config)["NUMBA_NUM_THREADS"]))
+        PACE.run(threaded, size, min(torch.get_num_threads(), vars(config)["NUMBA_NUM_THREADS"]))
 
 
 @cache

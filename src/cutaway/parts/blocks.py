@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from ..scores import FULL, Mask
-from .context import Context
+from .context import Context, plainly
 
 Stream = Float[Tensor, "B N D"]
 
@@ -118,6 +118,6 @@ class Stack(nn.Module):
         return [made[mask] for mask in masks]
 
     def forward(self, x: Stream, ctx: Context | None = None) -> Stream:
-        for i, layer in zip(self.order, self.contexts(ctx or Context.of(), x), strict=True):
-            x = layer.run(self.blocks[i], x)
-        return self.norm(x)
+        ctx = ctx or Context.of()
+        run = plainly if ctx.cache is None else ctx.cache.run
+        return self.norm(run([self.blocks[i] for i in self.order], self.contexts(ctx, x), x))

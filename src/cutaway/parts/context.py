@@ -1,6 +1,6 @@
 """What a forward pass carries beside the residual stream, and the cache of keys, values and states."""
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from ..scores import INF, OPEN, Mask, Rule, as_rule
 
 Heads = Float[Tensor, "B G K d"]
+Run = Callable[[Sequence[nn.Module], Sequence["Context"], Tensor], Tensor]
 
 
 class Slots:
@@ -43,6 +44,15 @@ class Slots:
         self.stop = stop
         return first
 
+    def reorder(self, rows: Int[Tensor, " R"]) -> None:
+        """Row ``i`` becomes row ``rows[i]``, in the same buffers if there are as many."""
+        if len(rows) != len(self.buffers[0]):
+            self.buffers = tuple(b.index_select(0, rows) for b in self.buffers)
+            return
+        for buffer in self.buffers:
+            used = buffer[:, :, : self.stop - self.start]
+            used.copy_(used.index_select(0, rows))
+
     def move(self, like: tuple[Tensor, Tensor], first: int, room: int) -> None:
         """Fresh buffers of ``room`` slots that hold what there is from slot ``first`` on."""
         kept = [b[:, :, first - self.start : self.stop - self.start] for b in self.buffers]
@@ -52,9 +62,11 @@ class Slots:
         self.start = first
 
 
-def plainly(block: Callable[..., Tensor], x: Tensor, ctx: "Context") -> Tensor:
-    """``block(x, ctx)``"""
-    return block(x, ctx)
+def plainly(blocks: Sequence[nn.Module], contexts: Sequence["Context"], x: Tensor) -> Tensor:
+    """One block after the other."""
+    for block, ctx in zip(blocks, contexts, strict=True):
+        x = block(x, ctx)
+    return x
 
 
 class Cache:
@@ -63,14 +75,9 @@ class Cache:
     ``capacity`` is how many slots to expect; more are taken when they come. A window keeps ``back`` slots more than
     it reaches, so that as many can be forgotten. Cross-attention's are made once.
     Recurrent modules keep their state instead. ``moves`` are the reorderings so far: whose past a row goes on from.
-    ``run`` is how stacks call their blocks while this is filled."""
+    ``run`` is how stacks run their blocks while this is filled."""
 
-    def __init__(
-        self,
-        capacity: int = 0,
-        back: int = 0,
-        run: Callable[[Callable[..., Tensor], Tensor, "Context"], Tensor] = plainly,
-    ):
+    def __init__(self, capacity: int = 0, back: int = 0, run: Run = plainly):
         self.capacity, self.back, self.length, self.run = capacity, back, 0, run
         self.slots: dict[Hashable, Slots] = {}
         self.memory: dict[Hashable, tuple[Tensor, Tensor]] = {}
@@ -116,7 +123,7 @@ class Cache:
         ``memory=False`` leaves cross-attention as it is, for rows that trade places over one source."""
         self.moves.append(rows)
         for slots in self.slots.values():
-            slots.buffers = tuple(b.index_select(0, rows) for b in slots.buffers)
+            slots.reorder(rows)
         self.states = {o: tuple(t.index_select(0, rows) for t in state) for o, state in self.states.items()}
         if memory:
             self.memory = {o: (k[rows], v[rows]) for o, (k, v) in self.memory.items()}
@@ -168,10 +175,6 @@ class Context:
         if self.positions is not None:
             return self.positions
         return torch.arange(self.at, self.at + x.shape[1], device=x.device)[None]
-
-    def run(self, block: nn.Module, x: Float[Tensor, "B N D"]) -> Float[Tensor, "B N D"]:
-        """What a block makes of the stream."""
-        return plainly(block, x, self) if self.cache is None else self.cache.run(block, x, self)
 
     def once(self, key: Hashable, make: Callable[[], tuple[Any, ...]]) -> tuple[Any, ...]:
         """A value that all layers share, made by the first that asks."""
