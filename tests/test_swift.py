@@ -65,7 +65,11 @@ def steps(model: Model, plain: bool) -> tuple[Tensor, NetworkStep]:
 
 @pytest.mark.parametrize(
     ("family", "how"),
-    [*((family, "float32") for family in FAMILIES), *(("llama", how) for how in ("bfloat16", "int8", "int4")), ("bart", "int4")],
+    [
+        *((family, "float32") for family in FAMILIES),
+        *(("llama", how) for how in ("bfloat16", "int8", "int4")),
+        ("bart", "int4"),
+    ],
 )
 def test_equals_the_modules(family: str, how: str) -> None:
     model = build(family, how)

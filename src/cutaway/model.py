@@ -14,8 +14,7 @@ from .generate import generate
 from .kernels.product import decoding
 from .names import Format
 from .output import Output, States, cross_entropy, replaced_loss, sequence_loss, shift_right
-from .parts import Cache, Context, EncoderDecoder, Learned, Network
-from .parts.quantized import numbers
+from .parts import Cache, Context, EncoderDecoder, Learned, Network, numbers
 from .scores import OPEN, Documents, Padding
 from .swift import Swift
 
@@ -214,7 +213,8 @@ class Model(nn.Module):
             if name == "input_ids" and self.network.source_vocab is not None:
                 vocab = self.network.source_vocab
             if low < 0 or high >= vocab:
-                raise ValueError(f"{name} holds id {low if low < 0 else high}, but the vocabulary has {vocab} (0 to {vocab - 1})")
+                wrong = low if low < 0 else high
+                raise ValueError(f"{name} holds id {wrong}, but the vocabulary has {vocab} (0 to {vocab - 1})")
         return ids
 
     def context(self, ids: Tensor, mask: Tensor | None, positions: Tensor | None, cache: Cache | None) -> Context:
