@@ -50,6 +50,8 @@ def dot(w: Array, at: int, x: Array, i: int, n: int) -> float:
     """``n`` weights from ``at`` on, times activations from ``i`` on."""
     a, b, c, d = zeros(), zeros(), zeros(), zeros()
     for k in range(0, n, 64):
+        fetch(w, at + k + AHEAD // 2)
+        fetch(w, at + k + AHEAD // 2 + 32)
         a = fma(load(w, at + k), load(x, i + k), a)
         b = fma(load(w, at + k + 16), load(x, i + k + 16), b)
         c = fma(load(w, at + k + 32), load(x, i + k + 32), c)
@@ -96,6 +98,7 @@ def dots(w: Array, at: int, x: Array, m: int, n: int, out: Array, r: int, rows: 
         j = i * n
         for k in range(0, n, 16):
             v, q = load(w, at + k), j + k
+            fetch(w, at + k + AHEAD // 2)
             a, b = fma(v, load(x, q), a), fma(v, load(x, q + n), b)
             c, d = fma(v, load(x, q + 2 * n), c), fma(v, load(x, q + 3 * n), d)
             e, f = fma(v, load(x, q + 4 * n), e), fma(v, load(x, q + 5 * n), f)
@@ -110,6 +113,7 @@ def dots(w: Array, at: int, x: Array, m: int, n: int, out: Array, r: int, rows: 
         j = i * n
         for k in range(0, n, 16):
             v, q = load(w, at + k), j + k
+            fetch(w, at + k + AHEAD // 2)
             a, b = fma(v, load(x, q), a), fma(v, load(x, q + n), b)
             c, d = fma(v, load(x, q + 2 * n), c), fma(v, load(x, q + 3 * n), d)
         q = i * rows + r

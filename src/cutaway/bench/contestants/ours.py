@@ -1,7 +1,7 @@
 """Cutaway itself, which also writes the checkpoints that all read."""
 
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import ExitStack, nullcontext
 from typing import Any
 
 import torch
@@ -106,6 +106,7 @@ class Same(Batches):
 
 def train(job: Job) -> Act:
     """Cutaway's loop, every part of its step."""
+    from ...train.heap import keeping
     from ...train.learner import Learner
     from ...train.loop import Loop
     from ...train.objectives import CausalLM
@@ -136,7 +137,9 @@ def train(job: Job) -> Act:
         learner.zero_grad(set_to_none=True)
         return found
 
-    return Act(lambda mark: loop.step(), answer)
+    kept = ExitStack()
+    kept.enter_context(keeping())  # as Loop.run does; here until the process ends
+    return Act(lambda mark, kept=kept: loop.step(), answer)  # type: ignore[misc]
 
 
 def load(job: Job) -> Act:

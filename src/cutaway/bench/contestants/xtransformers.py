@@ -26,7 +26,7 @@ def opened(job: Job) -> Any:
     )
     theirs = weights.read_tensors(job.folder)
     own = {"token_emb.emb.weight": theirs["model.embed_tokens.weight"]}
-    own["attn_layers.final_norm.g"] = theirs["model.norm.weight"]
+    own["attn_layers.final_norm.g"] = theirs["model.norm.weight"] - 1  # norms keep what they differ from 1 by
     for i in range(c["depth"]):
         own |= layer(theirs, i, c["heads"], c.get("kv_heads") or c["heads"])
     left = model.load_state_dict(own, strict=False).missing_keys
@@ -41,12 +41,12 @@ def layer(theirs: Mapping[str, Tensor], i: int, heads: int, kv_heads: int) -> di
     attend, feed = f"attn_layers.layers.{2 * i}", f"attn_layers.layers.{2 * i + 1}"
     both = torch.cat([get("mlp.up_proj"), get("mlp.gate_proj")])
     return {
-        f"{attend}.0.0.g": get("input_layernorm"),
+        f"{attend}.0.0.g": get("input_layernorm") - 1,
         f"{attend}.1.to_q.weight": interleaved(get("self_attn.q_proj"), heads),
         f"{attend}.1.to_k.weight": interleaved(get("self_attn.k_proj"), kv_heads),
         f"{attend}.1.to_v.weight": get("self_attn.v_proj"),
         f"{attend}.1.to_out.weight": get("self_attn.o_proj"),
-        f"{feed}.0.0.g": get("post_attention_layernorm"),
+        f"{feed}.0.0.g": get("post_attention_layernorm") - 1,
         f"{feed}.1.ff.0.proj.weight": both,
         f"{feed}.1.ff.0.proj.bias": torch.zeros(len(both)),
         f"{feed}.1.ff.2.weight": get("mlp.down_proj"),

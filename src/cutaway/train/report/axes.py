@@ -49,7 +49,7 @@ def powers(low: float, high: float, most: int) -> list[float]:
 
 def labels(ticks: Sequence[float]) -> list[str]:
     """The ticks in digits, with as many decimals as tell them apart."""
-    step = min((b - a for a, b in itertools.pairwise(ticks)), default=1.0)
+    step = min((b - a for a, b in itertools.pairwise(ticks) if b > a), default=1.0)
     decimals = max(0, -math.floor(math.log10(step) + 1e-9))
     return [f"{tick:,.{decimals}f}" for tick in ticks]
 

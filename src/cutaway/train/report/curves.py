@@ -145,7 +145,7 @@ def window(frame: Frame, smoothed: Sequence[Points], log: bool) -> tuple[float, 
         every += [y for _, y in (points if log or len(points) < 20 else points[len(points) // 20 :])]
         every += [min(y for _, y in points)] if points else []
     low, high = min(every), max(every)
-    pad = (high - low or abs(high) or 1.0) * 0.05
+    pad = max((high - low or abs(high) or 1.0) * 0.05, 1e-9)  # ticks have 12 decimals
     return low - pad, high + pad
 
 
