@@ -86,7 +86,9 @@ def losses(folder: Path) -> list[Any]:
 
 
 def main(place: Path, kills: int) -> dict[str, Any]:
-    """Kill, look, go on; when a run ends before it could be killed, it is one more to compare, and another begins."""
+    """Kill, look, go on; when a run ends before it could be killed, it is one more to compare, and another begins.
+
+    As many kills as asked for, and more until one has hit a save, five times as many at most."""
     text = corpus(place, 100)
     torch.set_num_threads(1)
     run.start(recipe(text, **SMALL), place / "runs" / "first", quiet)  # makes the data, and imports what is needed
@@ -97,9 +99,10 @@ def main(place: Path, kills: int) -> dict[str, Any]:
     expected = whole[-1]["sha256"], losses(place / "runs" / "whole")
     report: dict[str, Any] = {"kills": 0, "in a save": 0, "lost": [], "swept": [], "finished": 0, "same": True}
     draw, count, reached = random.Random(1), 0, 0
-    while report["kills"] < kills or reached:
+    rest = False
+    while not rest or reached:
         folder = place / "runs" / f"killed-{count}"
-        rest = report["kills"] >= kills
+        rest = report["kills"] >= kills and (report["in a save"] > 0 or report["kills"] >= 5 * kills)
         told = in_a_child(None if rest else draw.uniform(0, 3) * each, folder, text)
         report["in a save"] += bool(told[0]["left"])
         ready = [r for r in told if "ready" in r]

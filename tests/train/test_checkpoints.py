@@ -39,7 +39,7 @@ def made(text: str, tmp_path: Path) -> Run:
 def test_twenty_kills_cost_an_interval_each_at_most(tmp_path: Path) -> None:
     path = os.pathsep.join(filter(None, sys.path))
     found = json.loads(python(killed.__file__, tmp_path, 20, seconds=600, OMP_NUM_THREADS="1", PYTHONPATH=path))
-    assert found["kills"] == 20
+    assert found["kills"] >= 20
     assert found["in a save"] > 0, "no kill hit a save, which this test is about"
     assert found["lost"]
     assert 0 <= min(found["lost"]) <= max(found["lost"]) <= killed.EVERY
