@@ -263,8 +263,11 @@ def run(
     quick: bool = False,
     cache: Path | None = None,
     tell: Tell = lambda text: None,
+    done: Callable[[list[Measured], list[str]], None] = lambda found, missing: None,
 ) -> tuple[list[Measured], list[str]]:
     """Measures these works with these peers (all, if none are named); also the peers that are not installed.
+
+    ``done`` is called after every work with what there is so far.
 
     Checkpoints are written to ``cache``, gigabytes for the large shapes, and used again from there; without it they
     vanish. Raises ValueError for a name that is not known, :class:`FailedError` when Cutaway itself fails."""
@@ -276,4 +279,5 @@ def run(
         for i, work in enumerate(wanted, 1):
             tell(f"{i} of {len(wanted)}: {work}")
             found.append(measure(work, here, folder, s))
+            done(found, missing)
     return found, missing

@@ -38,19 +38,21 @@ def bench(
     small: dict[str, Any] = dict(rest=0.02, side=512) if quick else {}
     s = referee.Settings(threads or os.cpu_count() or 1, device, repeats, beside, **small)
     console, errors = Console(width=None if sys.stdout.isatty() else 140), Console(stderr=True)
+    about = report.machine(s)
+
+    def done(found: list[referee.Measured], missing: list[str]) -> None:
+        console.print(report.table(found[-1]), end="\n\n")
+        if json is not None:
+            storage.write_json(json, report.as_json(found, missing, about))
+
     before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that children and files go, too
     try:
-        found, missing = referee.run(works, peers, s, quick=quick, cache=cache, tell=errors.print)
+        found, missing = referee.run(works, peers, s, quick=quick, cache=cache, tell=errors.print, done=done)
     except referee.FailedError as error:
         raise ValueError(str(error)) from None
     finally:
         signal.signal(signal.SIGTERM, before)
-    about = report.machine(s)
-    for measured in found:
-        console.print(report.table(measured), end="\n\n")
     console.print(report.summary(about, missing), soft_wrap=True)
-    if json is not None:
-        storage.write_json(json, report.as_json(found, missing, about))
     if picture is not None:
         picture.write_text(drawing.picture(found, about), encoding="utf-8")
     return 0 if all(result.comparable for measured in found for result in measured.results) else 1
