@@ -38,6 +38,7 @@ def bench(
     small: dict[str, Any] = dict(rest=0.02, side=512) if quick else {}
     s = referee.Settings(threads or os.cpu_count() or 1, device, repeats, beside, **small)
     console, errors = Console(width=None if sys.stdout.isatty() else 140), Console(stderr=True)
+    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that children and files go, too
     about = report.machine(s)
 
     def done(found: list[referee.Measured], missing: list[str]) -> None:
@@ -45,7 +46,6 @@ def bench(
         if json is not None:
             storage.write_json(json, report.as_json(found, missing, about))
 
-    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that children and files go, too
     try:
         found, missing = referee.run(works, peers, s, quick=quick, cache=cache, tell=errors.print, done=done)
     except referee.FailedError as error:
