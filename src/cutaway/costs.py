@@ -3,13 +3,12 @@
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
-from math import prod
 
 from torch import nn
 
 from .model import Model
 from .parts import MLP, Attention, LayerNorm, Learned, MixtureOfExperts, Network, RMSNorm, Stack, Unembed
-from .parts.quantized import Quantized, numbers
+from .parts.quantized import coded, numbers
 from .scores import INF, Mask
 
 KINDS: list[tuple[tuple[type[nn.Module], ...], str]] = [
@@ -90,11 +89,6 @@ def walk(module: nn.Module, part: str, parts: Counter[str], seen: set[int]) -> N
     parts[part] += coded(module)
     for name, child in module.named_children():
         walk(child, "head" if part == "other" and name == "head" else part, parts, seen)
-
-
-def coded(module: nn.Module) -> int:
-    """Numbers of this module's own matrix, if it is quantised."""
-    return prod(module.packed.shape) if isinstance(module, Quantized) else 0
 
 
 def idle_parameters(moe: MixtureOfExperts) -> int:

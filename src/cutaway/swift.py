@@ -1,4 +1,4 @@
-"""Decoding with little of Python between two tokens: many blocks in one call of :mod:`.compiled.step`.
+"""Decoding with little of Python between two tokens: a block in one call of :mod:`.compiled.step`.
 
 :class:`Swift` runs the blocks of a stack (:attr:`Cache.run`) for a few new tokens on a CPU that has Numba. What it does
 not know, what has hooks, what trains or is on another device runs as always: the modules are the plain version."""
@@ -11,8 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from .compiled import LAYER, NONE, RMS
 from .kernels import Softmax
-from .kernels.product import NUMBERS, ROWS, Weight, compiled, flat, numba, numbers_of, readable, run
+from .kernels.product import NUMBERS, ROWS, Weight, bare, compiled, flat, numba, numbers_of, readable, run
 from .kernels.softmax import lower
 from .parts import MLP, Attention, Block, Context, GatedMLP, LayerNorm, OutputNorm, PostNorm, PreNorm, RMSNorm
 from .parts.blocks import SandwichNorm
@@ -24,7 +25,6 @@ from .parts.rotary import Rotary
 from .scores import OPEN, Rule
 
 KNOWN = {Attention, Softmax, Rotary, MLP, GatedMLP, Linear, QuantizedLinear, nn.Dropout}
-NONE, LAYER, RMS = range(3)  # kinds of norm
 NOTHING = torch.empty(0)
 
 
@@ -52,7 +52,7 @@ class Layer:
 
 @dataclass
 class Swift:
-    """Runs blocks, many in one call where that is known to be the same; keeps how, for one decoding."""
+    """Runs blocks, each in one call where that is known to be the same; keeps how, for one decoding."""
 
     layers: dict[nn.Module, Layer | None] = field(default_factory=dict)
     kept: dict[Attention, tuple[tuple[Tensor, ...], tuple[Any, ...]]] = field(default_factory=dict)
@@ -104,17 +104,18 @@ class Swift:
 
     def memory(self, layers: Sequence[Layer], x: Tensor, ctx: Context, dtype: torch.dtype) -> list[tuple[Any, ...]]:
         """What each layer's attention to a memory takes; nothing where there is none."""
+        cache = ctx.cache
+        if layers[0].cross is None or cache is None or ctx.memory is None:
+            return [()] * len(layers)
+        memory = ctx.memory.to(dtype)
+        shape = x.shape[0], layers[0].cross.heads, x.shape[1], memory.shape[1]
+        seen = 0, 0, memory.shape[1], *added(ctx.memory_rule or OPEN, x, shape, ctx.at, 0)
         found: list[tuple[Any, ...]] = []
         for layer in layers:
-            cross, cache = layer.cross, ctx.cache
-            if cross is None or cache is None or ctx.memory is None:
-                found.append(())
-                continue
-            memory = ctx.memory.to(dtype)
+            cross = layer.cross
+            assert cross is not None  # layers of one kind all have one
             pair = cache.once(cross, lambda: cross.keys(memory, ctx))  # noqa: B023 (called at once)
-            shape = x.shape[0], cross.heads, x.shape[1], pair[0].shape[2]
-            extra = added(ctx.memory_rule or OPEN, x, shape, ctx.at, 0)
-            found.append((layer.reading, self.numbers(cross, pair), (0, 0, shape[3], *extra)))
+            found.append((layer.reading, self.numbers(cross, pair), seen))
         return found
 
     def numbers(self, owner: Attention, buffers: tuple[Tensor, ...]) -> tuple[Any, ...]:
@@ -131,12 +132,9 @@ def fits(x: Tensor, ctx: Context) -> bool:
     return (
         ctx.cache is not None
         and x.shape[0] * x.shape[1] <= ROWS
-        and x.device.type == "cpu"
-        and type(x) is Tensor
         and x.dtype in (torch.float32, torch.bfloat16)
         and not torch.is_grad_enabled()
-        and not torch.is_autocast_enabled("cpu")
-        and not torch.compiler.is_compiling()
+        and bare(x)
         and numba()
     )
 

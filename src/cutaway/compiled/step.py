@@ -11,12 +11,12 @@ import numpy as np
 from numba import njit, prange, types
 from numba.extending import overload
 
+from . import LAYER, NONE
 from .dots import Array, all_pieces, rows_float, rows_int4, rows_int8
 from .lanes import add, divide, exponential, fma, load, spread, store, total, zeros
 
 BLOCK = 16  # rows of a matrix that a thread takes at a time
 Sizes, Strides = tuple[int, int, int, int, int], tuple[int, int, int]
-NONE, LAYER, RMS = range(3)
 GELU, GELU_TANH, GELU_QUICK, RELU, SILU, TANH, IDENTITY = range(7)  # as in the table of the plain activations
 
 

@@ -48,31 +48,27 @@ def decoding(on: bool = True) -> Iterator[None]:
 
 def product(x: Float[Tensor, "*B I"], weight: Weight, bias: Float[Tensor, " O"] | None = None) -> Float[Tensor, "*B O"]:
     """``x Wᵀ + b`` for a matrix [O, I] of numbers or of codes."""
+    free = not plain(x, weight.codes if isinstance(weight, Packed) else weight)
+    if free and few(x, weight):
+        return by_rows(x, weight, bias)
+    wide = free and x.dtype == torch.bfloat16 and not bfloat16_is_native()
     if isinstance(weight, Packed):
-        if not plain(x, weight.codes):
-            if few(x, weight):
-                return by_rows(x, weight, bias)
-            if x.dtype == torch.bfloat16 and not bfloat16_is_native():
-                return packed.linear(x.float(), weight, None if bias is None else bias.float()).to(x.dtype)
+        if wide:
+            return packed.linear(x.float(), weight, None if bias is None else bias.float()).to(x.dtype)
         return packed.linear(x, weight, bias)
-    if not plain(x, weight):
-        if few(x, weight):
-            return by_rows(x, weight, bias)
-        if x.dtype == weight.dtype == torch.bfloat16 and not bfloat16_is_native():
-            return widened(x, weight, bias)
-    return F.linear(x, weight, bias)
+    return widened(x, weight, bias) if wide and weight.dtype == x.dtype else F.linear(x, weight, bias)
 
 
 def plain(x: Tensor, weight: Tensor) -> bool:
-    """Whether only PyTorch may do it: gradients, another device, a compiler, autocast, tensors of another kind."""
-    return (
-        x.device.type != "cpu"
-        or (torch.is_grad_enabled() and (x.requires_grad or weight.requires_grad))
-        or type(x) is not Tensor
-        or type(weight) not in (Tensor, nn.Parameter)
-        or torch.compiler.is_compiling()
-        or torch.is_autocast_enabled("cpu")
-    )
+    """Whether only PyTorch may do it: gradients, a weight of another kind, or where ``x`` is."""
+    learns = torch.is_grad_enabled() and (x.requires_grad or weight.requires_grad)
+    return learns or type(weight) not in (Tensor, nn.Parameter) or not bare(x)
+
+
+def bare(x: Tensor) -> bool:
+    """Whether a tensor is numbers in this machine's memory, and no compiler or autocast is at work."""
+    busy = torch.compiler.is_compiling() or torch.is_autocast_enabled("cpu")
+    return x.device.type == "cpu" and type(x) is Tensor and not busy
 
 
 def few(x: Tensor, weight: Weight) -> bool:

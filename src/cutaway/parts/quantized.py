@@ -66,7 +66,11 @@ class QuantizedEmbedding(Quantized, nn.Embedding):  # type: ignore[override]
         return self.packed[ids].dense(self.dtype)
 
 
+def coded(module: nn.Module) -> int:
+    """Numbers of this module's own matrix, if it is quantised."""
+    return math.prod(module.packed.shape) if isinstance(module, Quantized) else 0
+
+
 def numbers(module: nn.Module) -> int:
     """How many numbers a module has learned; each is counted once, whatever it is stored in."""
-    codes = (math.prod(m.packed.shape) for m in module.modules() if isinstance(m, Quantized))
-    return sum(p.numel() for p in module.parameters()) + sum(codes)
+    return sum(p.numel() for p in module.parameters()) + sum(map(coded, module.modules()))
