@@ -1,19 +1,21 @@
-"""Decoding with little of Python between two tokens: a block in one call of :mod:`.compiled.step`.
+"""Decoding with little of Python between two tokens: all blocks in one call of :mod:`.compiled.step`.
 
 :class:`Swift` runs the blocks of a stack (:attr:`Cache.run`) for a few new tokens on a CPU that has Numba. What it does
 not know, what has hooks, what trains or is on another device runs as always: the modules are the plain version."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
+from operator import attrgetter
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
-from .compiled import LAYER, NONE, RMS
+from .compiled import LAYER, NONE, PHASES, RMS
 from .kernels import Softmax
-from .kernels.product import NUMBERS, ROWS, Weight, bare, compiled, flat, numba, numbers_of, readable, run
+from .kernels.product import NUMBERS, ROWS, Weight, bare, flat, numba, numbers_of, readable, run
 from .kernels.softmax import lower
 from .parts import MLP, Attention, Block, Context, GatedMLP, LayerNorm, OutputNorm, PostNorm, PreNorm, RMSNorm
 from .parts.blocks import SandwichNorm
@@ -25,21 +27,20 @@ from .parts.rotary import Rotary
 from .scores import OPEN, Rule
 
 KNOWN = {Attention, Softmax, Rotary, MLP, GatedMLP, Linear, QuantizedLinear, nn.Dropout}
-NOTHING = torch.empty(0)
+NOTHING, TRAINING = torch.empty(0), attrgetter("training")
 
 
 @dataclass(eq=False)
 class Layer:
-    """A block as the kernel takes it; layers that have one ``kind`` go together."""
+    """A block as the kernel takes it; layers that have one ``kind`` differ in nothing but where their numbers lie."""
 
     modules: list[nn.Module]
     own: Attention
     cross: Attention | None
-    mixing: tuple[Any, ...]  # what the kernel takes for its own attention,
-    reading: tuple[Any, ...]  # for the one to a memory,
-    feeding: tuple[Any, ...]  # and for the feed-forward network
+    parts: tuple[Any, ...]  # what the kernel takes for its attentions and its feed-forward network
+    hidden: int
     size: int
-    kind: tuple[Any, ...]
+    kind: int
 
     def __post_init__(self) -> None:
         self.hooks = [hooks for m in self.modules for hooks in (m._forward_hooks, m._forward_pre_hooks)]
@@ -47,20 +48,22 @@ class Layer:
     def usual(self, ctx: Context) -> bool:
         """Whether nobody looks at it or changes what it does, and it does not train, under a rule that is known."""
         capped = ctx.rule.cap is not None or (ctx.memory_rule or OPEN).cap is not None
-        return not (capped or any(self.hooks) or any(m.training for m in self.modules))
+        return not (capped or any(self.hooks) or any(map(TRAINING, self.modules)))
 
 
 @dataclass
 class Swift:
-    """Runs blocks, each in one call where that is known to be the same; keeps how, for one decoding."""
+    """Runs blocks, as many in one call as are known to be the same; keeps how, for one decoding."""
 
     layers: dict[nn.Module, Layer | None] = field(default_factory=dict)
-    kept: dict[Attention, tuple[tuple[Tensor, ...], tuple[Any, ...]]] = field(default_factory=dict)
+    kinds: dict[Any, int] = field(default_factory=dict)
+    weights: dict[tuple[Layer, ...], Any] = field(default_factory=dict)  # what the kernel takes for blocks,
+    kept: dict[tuple[Layer, ...], tuple[list[Any], Any, Any]] = field(default_factory=dict)  # and for what they keep
 
     def __call__(self, blocks: Sequence[nn.Module], contexts: Sequence[Context], x: Tensor) -> Tensor:
         if not fits(x, contexts[0]):
             return plainly(blocks, contexts, x)
-        self.layers.update({block: layer_of(block) for block in blocks if block not in self.layers})
+        self.layers.update({block: layer_of(block, self.kinds) for block in blocks if block not in self.layers})
         pairs = list(zip(blocks, contexts, strict=True))
         key = lambda pair: (id(pair[1]), layer.kind) if (layer := self.layer(*pair)) else None
         for kind, some in groupby(pairs, key):
@@ -68,7 +71,7 @@ class Swift:
             if kind is None:
                 x = plainly([block for block, _ in group], [ctx for _, ctx in group], x)
             else:
-                found = [layer for block, _ in group if (layer := self.layers[block])]
+                found = tuple(layer for block, _ in group if (layer := self.layers[block]))
                 y = x.to(torch.float32, copy=True).contiguous()
                 self.run(found, y, group[0][1], x.dtype)
                 x = y.to(x.dtype)
@@ -79,52 +82,54 @@ class Swift:
         layer = self.layers[block]
         return layer if layer is not None and layer.usual(ctx) else None
 
-    def run(self, layers: Sequence[Layer], x: Tensor, ctx: Context, dtype: torch.dtype) -> None:
+    def run(self, layers: tuple[Layer, ...], x: Tensor, ctx: Context, dtype: torch.dtype) -> None:
         """Add blocks to the stream [B, N, D], in place; new keys and values go into the cache as ``dtype``."""
         a, cache, (batch, queries, width) = layers[0].own, ctx.cache, x.shape
         assert cache is not None  # or fits says no
-        stream, sizes = flat(x), (batch, queries, a.heads, a.heads // a.kv_heads, a.head_dim)
-        shared = stream, width, sizes, turns(a.rotary, x, ctx)
         like = x.new_empty(1, dtype=dtype).expand(batch, a.kv_heads, queries, a.head_dim)
-        more = self.memory(layers, x, ctx, dtype)
-        calls = []
-        for layer in layers:
-            buffers, begin, first = cache.claim(layer.own, (like, like), ctx.at, ctx.rule.mask.reach)
-            count = ctx.at + queries - first
-            extra = added(ctx.rule, x, (batch, a.heads, queries, count), ctx.at, first)
-            seen = ctx.at - begin, first - begin, count, *extra
-            calls.append([*shared, layer.mixing, self.numbers(layer.own, buffers), seen])
-        kernel = compiled("layer" if layers[0].cross is None else "reading_layer")
+        claims = [cache.claim(layer.own, (like, like), ctx.at, ctx.rule.mask.reach) for layer in layers]
+        first = claims[0][2]
+        count = ctx.at + queries - first
+        shape = batch, a.heads, queries, count
+        seen: tuple[Any, ...] = first, count, *added(ctx.rule, x, shape, ctx.at, first)
+        kept: list[Any] = [(buffers, begin) for buffers, begin, _ in claims]
+        if layers[0].cross is not None:
+            pairs, memory_seen = self.memory(layers, x, ctx, dtype)
+            kept, seen = [*kept, *pairs], (seen, memory_seen)
+        if layers not in self.weights:
+            self.weights[layers] = table([layer.parts for layer in layers])
+        wide = 2 * max((a.heads + a.kv_heads) * a.head_dim, layers[0].hidden)
+        run(
+            "layers" if layers[0].cross is None else "reading_layers", sum(layer.size for layer in layers),
+            PHASES * len(layers), flat(x), width, (batch, queries, a.heads, a.heads // a.kv_heads, a.head_dim),
+            turns(a.rotary, x, ctx), ctx.at, seen, layers[0].parts, self.weights[layers], *self.places(layers, kept),
+            flat(torch.empty(batch * queries * (width + wide))),
+        )  # fmt: skip
 
-        def work() -> None:
-            for layer, call, reads in zip(layers, calls, more, strict=True):
-                kernel(*call, *reads, layer.feeding)
-
-        run(sum(layer.size for layer in layers), work)
-
-    def memory(self, layers: Sequence[Layer], x: Tensor, ctx: Context, dtype: torch.dtype) -> list[tuple[Any, ...]]:
-        """What each layer's attention to a memory takes; nothing where there is none."""
-        cache = ctx.cache
-        if layers[0].cross is None or cache is None or ctx.memory is None:
-            return [()] * len(layers)
-        memory = ctx.memory.to(dtype)
-        shape = x.shape[0], layers[0].cross.heads, x.shape[1], memory.shape[1]
-        seen = 0, 0, memory.shape[1], *added(ctx.memory_rule or OPEN, x, shape, ctx.at, 0)
-        found: list[tuple[Any, ...]] = []
+    def memory(
+        self, layers: Sequence[Layer], x: Tensor, ctx: Context, dtype: torch.dtype
+    ) -> tuple[list[tuple[tuple[Tensor, Tensor], int]], tuple[Any, ...]]:
+        """Keys and values of the memory for each layer, and what all see of it."""
+        assert ctx.memory is not None  # a network without one has no such layers
+        assert ctx.cache is not None
+        memory, pairs = ctx.memory.to(dtype), []
         for layer in layers:
             cross = layer.cross
             assert cross is not None  # layers of one kind all have one
-            pair = cache.once(cross, lambda: cross.keys(memory, ctx))  # noqa: B023 (called at once)
-            found.append((layer.reading, self.numbers(cross, pair), seen))
-        return found
+            pairs.append((ctx.cache.once(cross, lambda: cross.keys(memory, ctx)), 0))  # noqa: B023 (called at once)
+        count = memory.shape[1]
+        shape = x.shape[0], layers[0].own.heads, x.shape[1], count
+        return pairs, (0, count, *added(ctx.memory_rule or OPEN, x, shape, ctx.at, 0))
 
-    def numbers(self, owner: Attention, buffers: tuple[Tensor, ...]) -> tuple[Any, ...]:
-        """The numbers of keys and values and their strides, made anew where buffers are not those of the last call."""
-        known = self.kept.get(owner)
-        if known is None or known[0] is not buffers:
-            k, v = buffers
-            known = self.kept[owner] = buffers, (*strided(k), *strided(v))
-        return known[1]
+    def places(self, layers: tuple[Layer, ...], kept: list[tuple[tuple[Tensor, ...], int]]) -> tuple[Any, Any]:
+        """What one layer keeps, and all of them, made anew where buffers are not those of the last call."""
+        known = self.kept.get(layers)
+        if known is None or any(a is not b or i != j for (a, i), (b, j) in zip(known[0], kept, strict=True)):
+            found = [(*strided(k), *strided(v), begin) for (k, v), begin in kept]
+            own, read = found[: len(layers)], found[len(layers) :]
+            each: list[Any] = list(zip(own, read, strict=True)) if read else own
+            known = self.kept[layers] = kept, each[0], table(each)
+        return known[1:]
 
 
 def fits(x: Tensor, ctx: Context) -> bool:
@@ -139,7 +144,7 @@ def fits(x: Tensor, ctx: Context) -> bool:
     )
 
 
-def layer_of(block: nn.Module) -> Layer | None:
+def layer_of(block: nn.Module, kinds: dict[Any, int]) -> Layer | None:
     """A block of an attention, perhaps one to a memory, and a feed-forward network; None for any other."""
     steps = list(block.children())
     if type(block) is not Block or not all(isinstance(step, PreNorm | PostNorm) for step in steps):
@@ -171,10 +176,10 @@ def layer_of(block: nn.Module) -> Layer | None:
         return None
     mixes = [mixing(a, norm) for a, norm in zip(attentions, norms, strict=False)]
     turn = own.rotary and (own.rotary.dim, own.rotary.theta, own.rotary.scaling)
-    kind = shapes.pop(), turn, gate is None, len(cross), form(weights[0])
     size = sum(numbers_of(w)[1] for w in weights)
-    feed = feeding(mlp, gate, norms[-1])
-    return Layer(list(block.modules()), own, cross[0] if cross else None, mixes[0], mixes[-1], feed, size, kind)
+    taken = *mixes, feeding(mlp, gate, norms[-1])
+    kind = kinds.setdefault((own.heads, own.kv_heads, turn, outline(taken)), len(kinds))
+    return Layer(list(block.modules()), own, cross[0] if cross else None, taken, mlp.up.out_features, size, kind)
 
 
 def form(weight: Weight) -> object:
@@ -220,8 +225,7 @@ def matrix(linear: nn.Linear) -> tuple[Any, Any]:
 
 def mixing(a: Attention, norms: Any) -> tuple[Any, ...]:
     """What the kernel takes for an attention."""
-    matrices, biases = zip(*map(matrix, (a.q, a.k, a.v)), strict=True)
-    return norms, matrices, biases, *matrix(a.o), not a.cross, a.kernel.scale
+    return norms, *zip(*map(matrix, (a.q, a.k, a.v, a.o)), strict=True), not a.cross, a.kernel.scale
 
 
 def feeding(mlp: MLP, gate: nn.Linear | None, norms: Any) -> tuple[Any, ...]:
@@ -230,6 +234,28 @@ def feeding(mlp: MLP, gate: nn.Linear | None, norms: Any) -> tuple[Any, ...]:
     middle = ((up[0][0][:0], up[0][1][:0], 0), flat(NOTHING)) if gate is None else matrix(gate)
     matrices, biases = zip(up, middle, down, strict=True)
     return mlp.up.out_features, norms, matrices, biases, list(ACTIVATIONS).index(mlp.name)
+
+
+def outline(part: Any) -> Any:
+    """What must be the same in the parts of layers that go together: types, and the sizes of arrays."""
+    if isinstance(part, tuple):
+        return tuple(map(outline, part))
+    return (part.dtype, part.size) if isinstance(part, np.ndarray) else type(part)
+
+
+def table(parts: Sequence[Any]) -> Any:
+    """Parts of one outline as a row of int64 each: where arrays lie, and the numbers themselves."""
+    return np.array([list(leaves(part)) for part in parts]).ravel()
+
+
+def leaves(part: Any) -> Iterator[int]:
+    if isinstance(part, tuple):
+        for one in part:
+            yield from leaves(one)
+    elif isinstance(part, np.ndarray):
+        yield part.__array_interface__["data"][0]
+    else:
+        yield int(np.float64(part).view(np.int64)) if isinstance(part, float) else int(part)
 
 
 def strided(x: Tensor) -> tuple[Any, tuple[int, ...]]:

@@ -21,6 +21,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from ..compiled.crew import Crew
 from ..compiled.pace import Pace
 from . import packed
 from .packed import Packed
@@ -31,9 +32,9 @@ NUMBERS = 2**18  # a smaller matrix stays in a processor's cache, where there is
 WIDEST = 2**22  # numbers of a bfloat16 matrix that are float32 at a time
 
 Weight = Tensor | Packed
-NO_SCALES = torch.empty(0, dtype=torch.uint16)
+NO_SCALES, NO_BIAS = torch.empty(0, dtype=torch.uint16), torch.empty(0)
 DECODING: ContextVar[bool] = ContextVar("decoding", default=False)
-PACE, LOCK = Pace(), Lock()  # of the whole process: its products share the cores
+PACE, CREW, LOCK = Pace(), Crew(), Lock()  # of the whole process: its products share the cores
 
 
 @contextmanager
@@ -100,10 +101,9 @@ def by_rows(x: Tensor, weight: Weight, bias: Tensor | None) -> Tensor:
     """The product by :mod:`..compiled.dots`."""
     rows, n = weight.shape
     out, (matrix, size) = torch.empty(*x.shape[:-1], rows), numbers_of(weight)
-    args = flat(x.float().contiguous()), matrix, x.numel() // n, n, flat(out)
-    run(size, lambda: compiled("multiplied")(*args))
-    y = out if bias is None else out.add_(bias)
-    return y.to(x.dtype)
+    added = flat(NO_BIAS if bias is None else bias.float())
+    run("multiplied", size, 1, flat(x.float().contiguous()), matrix, x.numel() // n, n, added, flat(out))
+    return out.to(x.dtype)
 
 
 def flat(x: Tensor) -> Any:
@@ -117,16 +117,11 @@ def compiled(name: str) -> Callable[..., None]:
     return cast(Callable[..., None], getattr(import_module("..compiled.step", __package__), name))
 
 
-def run(size: int, work: Callable[[], None]) -> None:
-    """Compiled ``work`` that reads ``size`` bytes, on as many threads as are worth it."""
-    from numba import config, set_num_threads  # here, because loading it takes a while
-
-    def threaded(threads: int) -> None:
-        set_num_threads(threads)
-        work()
-
+def run(name: str, size: int, phases: int, *args: Any) -> None:
+    """A compiled function that reads ``size`` bytes in so many phases, on as many threads as are worth it."""
+    work = compiled(name)
     with LOCK:
-        PACE.run(threaded, size, min(torch.get_num_threads(), vars(config)["NUMBA_NUM_THREADS"]))
+        PACE.run(lambda threads: CREW.run(work, args, threads, phases), size, torch.get_num_threads())
 
 
 @cache
