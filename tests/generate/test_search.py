@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from cutaway.generate.processors import NOTHING, chain
-from cutaway.generate.search import beam_search, extend, greedy, sampler
+from cutaway.generate.search import beam_search, extend, greedy, largest, sampler
 
 V, END = 5, 0
 plain = chain([])
@@ -147,3 +147,12 @@ def test_draws_follow_the_probabilities():
     assert ((counts - expected) ** 2 / expected)[possible].sum() < 25.7
     uniform = torch.full_like(expected, n / 7)
     assert ((counts - uniform) ** 2 / uniform).sum() > 1000, "the test can tell"
+
+
+@given(st.integers(0, 1000), st.integers(1, 12), st.sampled_from([1, 63, 640, 1000, 4099]))
+def test_the_largest_are_what_topk_finds(seed: int, k: int, count: int):
+    torch.manual_seed(seed)
+    x = torch.randn(3, max(count, k))
+    x[0, seed % x.shape[1]] = -torch.inf
+    for ours, theirs in zip(largest(x, k), x.topk(k), strict=True):
+        assert torch.equal(ours, theirs)

@@ -18,6 +18,7 @@ Ended = Callable[[Ids], Bool[Tensor, " R"]]
 Pick = Callable[[Logits, int], Int[Tensor, " R"]]
 Ahead = Callable[[Ids, Bool[Tensor, " R"], int], tuple[Float[Tensor, "R n V"], Int[Tensor, "R g"]]]
 
+BLOCK = 64  # numbers of which a search looks at the largest first
 NEVER = -1e9  # the score of what must not be chosen: finite, so that such scores still add up
 
 
@@ -113,7 +114,7 @@ def beam_search(
     wide = min(max(2, 1 + ends), logits.shape[1]) * beams  # so that n of them go on, whatever ends
     for length in range(1, most + 1):
         gain = process(logits.log_softmax(-1), running.flatten(0, 1)).unflatten(0, (batch, beams))
-        total, at = (score[..., None] + gain).flatten(1).topk(wide)
+        total, at = largest((score[..., None] + gain).flatten(1), wide)
         source, token = at // gain.shape[2], at % gain.shape[2]
         grown = torch.cat([rows_at(running, source), token[..., None]], -1)
         over = ended(grown.flatten(0, 1)).unflatten(0, (batch, wide)) | (own <= length)
@@ -141,3 +142,18 @@ def beam_search(
 def rows_at(x: Int[Tensor, "B n T"], index: Int[Tensor, "B m"]) -> Int[Tensor, "B m T"]:
     """Row ``index[b, i]`` of each batch element."""
     return x.gather(1, index[..., None].expand(-1, -1, x.shape[2]))
+
+
+def largest(x: Float[Tensor, "B N"], k: int) -> tuple[Float[Tensor, "B k"], Int[Tensor, "B k"]]:
+    """The ``k`` largest of each row, largest first, and where they are: what ``topk`` finds.
+
+    That reads every number one by one. Here it sees the largest of each block, then the blocks of the best ``k``."""
+    whole = x.shape[1] // BLOCK * BLOCK
+    if whole <= k * BLOCK:
+        return x.topk(k)
+    blocks = x[:, :whole].unflatten(1, (-1, BLOCK))
+    at = blocks.amax(-1).topk(k).indices[..., None]
+    slots = torch.arange(BLOCK, device=x.device)
+    rest = torch.arange(whole, x.shape[1], device=x.device).expand(len(x), -1)
+    found, best = torch.cat([blocks.take_along_dim(at, 1).flatten(1), x[:, whole:]], 1).topk(k)
+    return found, torch.cat([(at * BLOCK + slots).flatten(1), rest], 1).gather(1, best)
