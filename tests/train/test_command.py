@@ -268,3 +268,15 @@ def test_a_real_process_with_the_defaults_but_for_data_and_steps(place: Path) ->
     assert process.returncode == 130, err
     assert err == ""
     assert out.splitlines()[-1] == "to go on: cutaway train --resume runs/b"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", ["ddp", "fsdp"])
+def test_ranks_leave_each_other_before_they_end(how: str, place: Path) -> None:
+    launch = ["-m", "torch.distributed.run", "--standalone", "--max-restarts", "0", "--nproc-per-node", "2"]
+    words = ["train", "small.json", "--name", "a", "--parallel.data", how]
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    command = [sys.executable, *launch, str(Path(__file__).with_name("left.py")), *words]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert (place / "runs" / "a" / "model").is_dir()

@@ -49,6 +49,15 @@ class Command:
 
 def command(words: list[str]) -> int:
     """``cutaway train``: recipes by name or file, then options."""
+    from ..train.ranks.world import leave
+
+    code = carried_out(words)
+    leave()  # here, where nothing of a run is left
+    return code
+
+
+def carried_out(words: list[str]) -> int:
+    """The exit code of what the words ask for."""
     from ..train import cookbook, recipes
 
     stop = next((i for i, word in enumerate(words) if word.startswith("-")), len(words))

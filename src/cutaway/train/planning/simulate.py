@@ -16,7 +16,7 @@ from ...parts import Attention, Context, Network, Stack
 from ...scores import OPEN
 from ..ranks.parallel import parts, prepare
 from ..ranks.pieces import held
-from ..ranks.world import GATHERED, Parallel, World
+from ..ranks.world import GATHERED, Parallel, World, leave
 
 
 @contextmanager
@@ -36,7 +36,7 @@ def pretended(how: Parallel, size: int) -> Iterator[World]:
     try:
         yield World.of(how, 0, size, torch.device("cpu"))
     finally:
-        dist.destroy_process_group()
+        leave()
 
 
 def shapes(network: Network, how: Parallel, size: int) -> list[tuple[int, ...]]:

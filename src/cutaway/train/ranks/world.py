@@ -2,6 +2,7 @@
 
 What splits models is in ``parallel``, whose imports take a second: it is imported where there are ranks."""
 
+import gc
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
@@ -11,6 +12,7 @@ from typing import ClassVar, Literal
 
 import torch
 import torch.distributed as dist
+import torch.distributed.nn  # before there is a group: its functions hold the one that they find, as a default
 from torch import Tensor, nn
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.nn.parallel import DistributedDataParallel
@@ -21,6 +23,7 @@ GATHERED = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
 SET_BY_TORCHRUN = (("WORLD_SIZE", 1), ("RANK", 0), ("LOCAL_RANK", 0))
+MESHES: list[DeviceMesh] = []  # of the groups that this process is in
 
 
 @dataclass(frozen=True)
@@ -63,7 +66,7 @@ class World:
     size: int = 1
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     mesh: DeviceMesh | None = None
-    ring: dist.ProcessGroup | None = None
+    rings: DeviceMesh | None = None
 
     @classmethod
     def from_environment(cls, how: Parallel | None = None, timeout: float = 600.0) -> "World":
@@ -87,12 +90,9 @@ class World:
     @classmethod
     def of(cls, how: Parallel, rank: int, size: int, device: torch.device) -> "World":
         """A world over the process group that there is."""
-        mesh = init_device_mesh(device.type, (size // how.tensor, how.tensor), mesh_dim_names=("data", "tensor"))
-        ring = None
-        if how.sequence > 1:
-            shape, names = (how.rows(size), how.sequence, how.tensor), ("rows", "chunk", "tensor")
-            ring = init_device_mesh(device.type, shape, mesh_dim_names=names).get_group("chunk")
-        return cls(how, rank, size, device, mesh, ring)
+        mesh = meshed(device, {"data": size // how.tensor, "tensor": how.tensor})
+        axes = {"rows": how.rows(size), "chunk": how.sequence, "tensor": how.tensor}
+        return cls(how, rank, size, device, mesh, meshed(device, axes) if how.sequence > 1 else None)
 
     @property
     def rows(self) -> tuple[int, int]:
@@ -103,6 +103,11 @@ class World:
     def chunk(self) -> tuple[int, int]:
         """Which chunk of every row this rank reads, of how many."""
         return self.rank // self.how.tensor % self.how.sequence, self.how.sequence
+
+    @property
+    def ring(self) -> dist.ProcessGroup | None:
+        """The ranks that share this one's rows."""
+        return None if self.rings is None else self.rings.get_group("chunk")
 
     @property
     def first(self) -> bool:
@@ -131,9 +136,30 @@ class World:
             dist.barrier()
 
     def close(self) -> None:
-        """Leave the group; a single process is in none."""
+        """Leave all groups, as :func:`leave` does; a single process is in none."""
         if self.mesh is not None:
-            dist.destroy_process_group()
+            leave()
+
+
+def meshed(device: torch.device, axes: dict[str, int]) -> DeviceMesh:
+    """The ranks along named axes."""
+    mesh = init_device_mesh(device.type, tuple(axes.values()), mesh_dim_names=tuple(axes))
+    MESHES.append(mesh)
+    return mesh
+
+
+def leave() -> None:
+    """Leave all groups. Let go before of whatever ran in them: prepared modules hold them as well.
+
+    A thread of gloo that is late drops a tensor after its sum was waited for, for which it needs the interpreter; if
+    that is about to end, the process is aborted (pytorch/pytorch#190489). Groups join their threads when nobody holds
+    them any more, but meshes hold them, and what PyTorch keeps of a DTensor holds its mesh."""
+    if not dist.is_initialized():
+        return
+    gc.collect()  # modules that hold each other
+    dist.destroy_process_group()
+    while MESHES:
+        MESHES.pop()._pg_registry.clear()
 
 
 @contextmanager
