@@ -65,9 +65,8 @@ def carried_out(words: list[str]) -> int:
     chosen = [recipes.read(n) if n.endswith(".json") or Path(n).is_file() else cookbook.named(n) for n in names]
     if not chosen:
         start = value_of(flags, "--from")
-        chosen, names = (
-            ([cookbook.finetune(start)], [f"from-{Path(start).name}"]) if start else ([cookbook.stdlib()], ["stdlib"])
-        )
+        chosen = [cookbook.finetune(start) if start else cookbook.stdlib()]
+        names = [f"from-{Path(start).name}" if start else "stdlib"]
     told = [parsed(recipe, flags) for recipe in chosen]
     options = told[0][0]
     if options.resume is not None:
@@ -114,7 +113,6 @@ def parsed(recipe: "Recipe", flags: list[str]) -> tuple[Options, "Recipe"]:
         recipe = replace(recipe, lora=LoRA())
     if value_of(flags, "--from") and (odd := [f for f in flags if f.startswith(("--model.", "--model-type"))]):
         raise ValueError(f"{odd[0]}: the model to go on from is as it is")
-
     found = tyro.cli(
         Command, default=Command(Options(), recipe), args=flags, prog="cutaway train [RECIPE ...]",
         config=(tyro.conf.AvoidSubcommands,),

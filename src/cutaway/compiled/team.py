@@ -64,7 +64,7 @@ def take(team: Team, count: int, step: int) -> tuple[int, int]:
     first, size = 0, 0
     for _ in range(raised(counts, 2 * phase[0], 1) + 1):
         first += size
-        size = min(max(3 * (count - first) // (4 * threads * step), 1) * step, count - first)
+        size = min(max(7 * (count - first) // (8 * threads * step), 1) * step, count - first)
         if size == 0:
             break
     return first, first + size
