@@ -64,6 +64,8 @@ def test_in_a_notebook(page: Page, lab: tuple[str, Path], folders: Callable[[str
     page.goto(address)
     cell = page.locator(".jp-Notebook .jp-CodeCell").first
     cell.locator(".cm-content").click()
+    kernel = page.locator("#jp-main-statusbar").get_by_text(re.compile(r"^Python 3 .*\| Idle$"))
+    kernel.wait_for()  # before it has a kernel JupyterLab drops the key; only here, not at "No Kernel | Idle", it has one
     page.keyboard.press("Shift+Enter")
     live = page.frame_locator("iframe[title=Cutaway]")
     expect(live.get_by_role("contentinfo").get_by_role("option")).to_have_count(len(TEXT), timeout=90_000)
