@@ -65,7 +65,7 @@ def test_in_a_notebook(page: Page, lab: tuple[str, Path], folders: Callable[[str
     cell = page.locator(".jp-Notebook .jp-CodeCell").first
     cell.locator(".cm-content").click()
     kernel = page.locator("#jp-main-statusbar").get_by_text(re.compile(r"^Python 3 .*\| Idle$"))
-    kernel.wait_for()  # before it has a kernel JupyterLab drops the key; only here, not at "No Kernel | Idle", it has one
+    kernel.wait_for()  # JupyterLab drops a key that comes before; the notebook's own sign is idle without a kernel, too
     page.keyboard.press("Shift+Enter")
     live = page.frame_locator("iframe[title=Cutaway]")
     expect(live.get_by_role("contentinfo").get_by_role("option")).to_have_count(len(TEXT), timeout=90_000)
