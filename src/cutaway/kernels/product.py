@@ -26,7 +26,7 @@ from ..compiled.pace import Pace
 from . import packed
 from .packed import Packed
 
-ROWS = 8  # the most rows that :mod:`..compiled.dots` is faster for
+ROWS, CODED = 16, 32  # the most rows that :mod:`..compiled.dots` is faster for; the same of a matrix in codes
 GROUPS = (32, 64, 128, 256, 512)  # sizes of the groups that it reads
 NUMBERS = 2**18  # a smaller matrix stays in a processor's cache, where there is nothing to win
 WIDEST = 2**22  # numbers of a bfloat16 matrix that are float32 at a time
@@ -75,8 +75,8 @@ def bare(x: Tensor) -> bool:
 def few(x: Tensor, weight: Weight) -> bool:
     """Whether :mod:`..compiled.dots` takes a product: few rows, a large matrix, a width and a dtype that it reads."""
     rows, width = weight.shape
-    known = isinstance(weight, Packed) or (DECODING.get() and x.dtype == weight.dtype)
-    return known and 0 < x.numel() <= ROWS * width and rows * width >= NUMBERS and readable(weight) and numba()
+    known, most = (True, CODED) if isinstance(weight, Packed) else (DECODING.get() and x.dtype == weight.dtype, ROWS)
+    return known and 0 < x.numel() <= most * width and rows * width >= NUMBERS and readable(weight) and numba()
 
 
 def readable(weight: Weight) -> bool:
