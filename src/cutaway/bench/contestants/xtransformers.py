@@ -22,8 +22,9 @@ def opened(job: Job) -> Any:
         ff_mult=c["hidden"] / c["width"], attn_flash=True,
     )  # fmt: skip
     model = library.TransformerWrapper(
-        num_tokens=c["vocab"], max_seq_len=c["length"], use_abs_pos_emb=False, tie_embedding=True, attn_layers=decoder
-    )
+        num_tokens=c["vocab"], max_seq_len=c["length"], use_abs_pos_emb=False, tie_embedding=True,
+        tie_embedding_scale=1.0, attn_layers=decoder,
+    )  # fmt: skip
     theirs = weights.read_tensors(job.folder)
     own = {"token_emb.emb.weight": theirs["model.embed_tokens.weight"]}
     own["attn_layers.final_norm.g"] = theirs["model.norm.weight"] - 1  # norms keep what they differ from 1 by
