@@ -99,7 +99,7 @@ def ready(model: Model, run: Any = None) -> NetworkStep:
 def counts() -> list[Found]:
     """What one more token costs in calls, by the modules and in compiled steps."""
     token, found = torch.tensor([[5]]), []
-    for name, run, limits in (("modules", plainly, (330, 145)), ("compiled steps", None, (45, 4))):
+    for name, run, limits in (("modules", plainly, (330, 145)), ("compiled steps", None, (20, 0))):
         functions, operators = [], []
         for depth in (2, 4):
             _, step = decoder(depth, run)

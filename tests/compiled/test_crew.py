@@ -52,7 +52,7 @@ def test_phases_are_counted(family: str, each: int, monkeypatch: pytest.MonkeyPa
 def test_a_thread_that_comes_late_finds_nothing_to_do() -> None:
     weight, x = torch.randn(100, 64), torch.randn(1, 64)
     matrix, out, counts = P.numbers_of(weight)[0], torch.zeros(100), np.zeros(2, np.int64)
-    args = P.flat(x), matrix, 1, 64, P.flat(P.NO_BIAS), P.flat(out)
+    args = P.flat(x), matrix, 1, 64, P.NO_BIAS, P.flat(out)
     work = P.compiled("multiplied")
     work((3, counts), *args)
     torch.testing.assert_close(out, (weight @ x[0]))

@@ -16,6 +16,7 @@ from importlib.util import find_spec
 from threading import Lock
 from typing import Any, cast
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
@@ -32,7 +33,7 @@ NUMBERS = 2**18  # a smaller matrix stays in a processor's cache, where there is
 WIDEST = 2**22  # numbers of a bfloat16 matrix that are float32 at a time
 
 Weight = Tensor | Packed
-NO_SCALES, NO_BIAS = torch.empty(0, dtype=torch.uint16), torch.empty(0)
+NO_SCALES, NO_BIAS = np.empty(0, np.uint16), np.empty(0, np.float32)
 DECODING: ContextVar[bool] = ContextVar("decoding", default=False)
 PACE, CREW, LOCK = Pace(), Crew(), Lock()  # of the whole process: its products share the cores
 
@@ -94,14 +95,14 @@ def numbers_of(weight: Weight) -> tuple[tuple[Any, Any, int], int]:
         scales, bits = flat(weight.scales.view(torch.uint16)), weight.group.bit_length() - 1
         return (flat(weight.codes), scales, bits), weight.codes.nbytes + weight.scales.nbytes
     numbers = flat(weight if weight.dtype == torch.float32 else weight.view(torch.uint16))
-    return (numbers, flat(NO_SCALES), 0), weight.nbytes
+    return (numbers, NO_SCALES, 0), weight.nbytes
 
 
 def by_rows(x: Tensor, weight: Weight, bias: Tensor | None) -> Tensor:
     """The product by :mod:`..compiled.dots`."""
     rows, n = weight.shape
     out, (matrix, size) = torch.empty(*x.shape[:-1], rows), numbers_of(weight)
-    added = flat(NO_BIAS if bias is None else bias.float())
+    added = NO_BIAS if bias is None else flat(bias.float())
     run("multiplied", size, 1, flat(x.float().contiguous()), matrix, x.numel() // n, n, added, flat(out))
     return out.to(x.dtype)
 
