@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from .compiled import LAYER, NONE, PHASES, RMS
 from .kernels import Softmax
-from .kernels.product import NUMBERS, ROWS, Weight, bare, flat, numba, numbers_of, readable, run
+from .kernels.product import CREW, NUMBERS, ROWS, Weight, bare, compiled, flat, numba, numbers_of, readable, run
 from .kernels.softmax import lower
 from .parts import MLP, Attention, Block, Context, GatedMLP, LayerNorm, OutputNorm, PostNorm, PreNorm, RMSNorm
 from .parts.blocks import SandwichNorm
@@ -99,12 +99,14 @@ class Swift:
         if layers not in self.weights:
             self.weights[layers] = table([layer.parts for layer in layers])
         wide = 2 * max((a.heads + a.kv_heads) * a.head_dim, layers[0].hidden)
-        run(
-            "layers" if layers[0].cross is None else "reading_layers", sum(layer.size for layer in layers),
-            PHASES * len(layers), flat(x), width, (batch, queries, a.heads, a.heads // a.kv_heads, a.head_dim),
-            turns(a.rotary, x, ctx), ctx.at, seen, layers[0].parts, self.weights[layers], *self.places(layers, kept),
+        work = compiled("layers" if layers[0].cross is None else "reading_layers")
+        args = (
+            flat(x), width, (batch, queries, a.heads, a.heads // a.kv_heads, a.head_dim), turns(a.rotary, x, ctx),
+            ctx.at, seen, layers[0].parts, self.weights[layers], *self.places(layers, kept),
             flat(torch.empty(batch * queries * (width + wide))),
         )  # fmt: skip
+        size, phases = sum(layer.size for layer in layers), PHASES * len(layers)
+        run(size, lambda threads: CREW.run(work, args, threads, phases))
 
     def memory(
         self, layers: Sequence[Layer], x: Tensor, ctx: Context, dtype: torch.dtype

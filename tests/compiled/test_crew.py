@@ -12,8 +12,8 @@ from test_swift import build, steps
 
 from cutaway.compiled import PHASES
 from cutaway.compiled.crew import Crew
+from cutaway.compiled.step import product
 from cutaway.kernels import product as P
-from cutaway.kernels.packed import pack
 
 Work = Callable[..., object]
 RUN = Crew.run
@@ -51,13 +51,12 @@ def test_phases_are_counted(family: str, each: int, monkeypatch: pytest.MonkeyPa
 
 def test_a_thread_that_comes_late_finds_nothing_to_do() -> None:
     weight, x = torch.randn(100, 64), torch.randn(1, 64)
-    matrix, out, counts = P.numbers_of(weight)[0], torch.zeros(100), np.zeros(2, np.int64)
-    args = P.flat(x), matrix, 1, 64, P.NO_BIAS, P.flat(out)
-    work = P.compiled("multiplied")
-    work((3, counts), *args)
-    torch.testing.assert_close(out, (weight @ x[0]))
+    out, counts = torch.zeros(100), np.zeros(2, np.int64)
+    args = P.flat(x), P.numbers_of(weight)[0], P.NO_BIAS, 1, 64, 100, P.flat(out)
+    product((3, counts, np.zeros(1, np.int64)), *args)
+    torch.testing.assert_close(out, weight @ x[0])
     out.zero_()
-    work((3, counts), *args)
+    product((3, counts, np.zeros(1, np.int64)), *args)
     assert not out.any()
 
 
@@ -81,17 +80,17 @@ def test_nobody_waits_for_a_thread_that_does_not_begin() -> None:
     done.wait()
 
 
-def test_a_forked_process_starts_threads_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    weight, x = pack(torch.randn(333, 256), "int8"), torch.randn(1, 256)
-    use(4, monkeypatch)
-    y, before = P.by_rows(x, weight, None), list(P.CREW.helpers)
+def test_a_forked_process_starts_threads_of_its_own() -> None:
+    crew = Crew()
+    both = threading.Barrier(2)
+    crew.run(lambda team: both.wait(), (), 2, 1)
     child = os.fork()
     if child == 0:
-        same = False
+        met = False
         try:
-            same = torch.equal(P.by_rows(x, weight, None), y) and not set(P.CREW.helpers) & set(before)
+            both = threading.Barrier(2)
+            crew.run(lambda team: both.wait(), (), 2, 1)
+            met = True
         finally:
-            os._exit(0 if same else 1)
+            os._exit(0 if met else 1)
     assert os.waitpid(child, 0)[1] == 0
-    assert P.CREW.helpers == before
-    assert len(before) >= 3

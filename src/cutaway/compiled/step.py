@@ -9,7 +9,7 @@ import math
 from typing import Any
 
 import numpy as np
-from numba import njit, types
+from numba import njit, prange, types
 from numba.extending import overload
 
 from . import LAYER, NONE
@@ -79,10 +79,14 @@ def product(team: Team, x: Array, matrix: Any, bias: Array, m: int, n: int, rows
     meet(team, rows)
 
 
-@njit(cache=True, nogil=True)
-def multiplied(crew: Any, x: Array, matrix: Any, m: int, n: int, bias: Array, out: Array) -> None:
-    """:func:`product` by itself."""
-    product((*crew, np.zeros(1, np.int64)), x, matrix, bias, m, n, out.size // m, out)
+@njit(parallel=True, cache=True)
+def multiplied(x: Array, matrix: Any, m: int, n: int, bias: Array, out: Array) -> None:
+    """The same by itself, by Numba's own threads: for one product they are there sooner than others can be called."""
+    rows, (w, s, group) = out.size // m, matrix
+    p, q, r, t = prepare(x, matrix, m, n)  # a parallel loop takes arrays and numbers, no tuples in tuples
+    for block in prange((rows + BLOCK - 1) // BLOCK):
+        at = block * BLOCK
+        some(x, (p, q, r, t), (w, s, group), bias, m, n, rows, at, at + BLOCK, out)
 
 
 @njit(cache=True)

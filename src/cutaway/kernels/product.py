@@ -103,7 +103,8 @@ def by_rows(x: Tensor, weight: Weight, bias: Tensor | None) -> Tensor:
     rows, n = weight.shape
     out, (matrix, size) = torch.empty(*x.shape[:-1], rows), numbers_of(weight)
     added = NO_BIAS if bias is None else flat(bias.float())
-    run("multiplied", size, 1, flat(x.float().contiguous()), matrix, x.numel() // n, n, added, flat(out))
+    args = flat(x.float().contiguous()), matrix, x.numel() // n, n, added, flat(out)
+    run(size, lambda threads: pooled(threads, compiled("multiplied"), args))
     return out.to(x.dtype)
 
 
@@ -118,11 +119,18 @@ def compiled(name: str) -> Callable[..., None]:
     return cast(Callable[..., None], getattr(import_module("..compiled.step", __package__), name))
 
 
-def run(name: str, size: int, phases: int, *args: Any) -> None:
-    """A compiled function that reads ``size`` bytes in so many phases, on as many threads as are worth it."""
-    work = compiled(name)
+def run(size: int, work: Callable[[int], object]) -> None:
+    """Compiled work that reads ``size`` bytes, on as many threads as are worth it."""
     with LOCK:
-        PACE.run(lambda threads: CREW.run(work, args, threads, phases), size, torch.get_num_threads())
+        PACE.run(work, size, torch.get_num_threads())
+
+
+def pooled(threads: int, work: Callable[..., None], args: tuple[Any, ...]) -> None:
+    """A parallel function on so many of Numba's threads."""
+    from numba import config, set_num_threads  # here, because loading it takes a while
+
+    set_num_threads(min(threads, vars(config)["NUMBA_NUM_THREADS"]))
+    work(*args)
 
 
 @cache

@@ -30,11 +30,8 @@ class Unembed(nn.Module):
         super().__init__()
         self.weight = nn.Parameter(torch.empty(vocab, width)) if tied is None else None
         self.bias = nn.Parameter(torch.zeros(vocab)) if bias else None
-        self.tied, self.scale, self.cap = (
-            (tied,),
-            scale,
-            cap,
-        )  # in a tuple: used here, registered where it lives
+        self.scale, self.cap = scale, cap
+        self.tied = (tied,)  # in a tuple: used here, registered where it lives
 
     def forward(self, x: Float[Tensor, "*B D"]) -> Float[Tensor, "*B V"]:
         (tied,) = self.tied
