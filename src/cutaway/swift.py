@@ -93,13 +93,14 @@ class Swift:
         shape = batch, a.heads, queries, count
         seen: tuple[Any, ...] = first, count, *added(ctx.rule, x, shape, ctx.at, first)
         kept: list[Any] = [(buffers, begin) for buffers, begin, _ in claims]
+        name = "layers"
         if layers[0].cross is not None:
             pairs, memory_seen = self.memory(layers, x, ctx, dtype)
-            kept, seen = [*kept, *pairs], (seen, memory_seen)
+            kept, seen, name = [*kept, *pairs], (seen, memory_seen), "reading_layers"
         if layers not in self.weights:
             self.weights[layers] = table([layer.parts for layer in layers])
         wide = 2 * max((a.heads + a.kv_heads) * a.head_dim, layers[0].hidden)
-        work = compiled("layers" if layers[0].cross is None else "reading_layers")
+        work = compiled(name)
         args = (
             flat(x), width, (batch, queries, a.heads, a.heads // a.kv_heads, a.head_dim), turns(a.rotary, x, ctx),
             ctx.at, seen, layers[0].parts, self.weights[layers], *self.places(layers, kept),

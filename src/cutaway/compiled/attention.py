@@ -46,7 +46,7 @@ def keep(team: Team, k: Array, v: Array, kept: Kept, at: int, place: Any, sizes:
 
 @njit(cache=True)
 def attend(team: Team, q: Array, kept: Kept, place: Any, seen: Any, sizes: Sizes, scale: float, out: Array) -> None:
-    """Attention of queries, which are turned, over slots of the cache.
+    """Turn queries, and their attention over slots of the cache.
 
     ``sizes`` are B, Q, H, the heads of a key head, and d. ``seen`` are the first slot that is seen, how many are, and
     what is added to scores (empty: nothing), with its strides of row, head and query."""

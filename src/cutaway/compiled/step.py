@@ -1,9 +1,9 @@
 """A residual step of few tokens in one call, in Numba: norm, projections, rotary turns, cache, attention, and back.
 
 What PyTorch does in some thirty calls for a token and layer. ``x`` [m, D] is the residual stream, flat and in float32;
-it is changed in place. ``room`` is where threads find what others made. A matrix is
-``(numbers, scales, bits)``: float32, bfloat16 (as uint16) or codes, as in :mod:`.dots`; its bias and every norm may be
-empty. A norm is ``(kind, weight, bias, eps)``."""
+it is changed in place. ``room`` is where threads find what others made. A matrix is ``(numbers, scales, bits)``:
+float32, bfloat16 (as uint16) or codes, as in :mod:`.dots`; its bias and every norm may be empty. A norm is ``(kind,
+weight, bias, eps)``."""
 
 import math
 from typing import Any
