@@ -1,10 +1,12 @@
 """A real server and real requests: who gets an answer, and who does not."""
 
+import gc
 import gzip
 import http.client
 import json
 import re
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -226,6 +228,43 @@ def test_a_page_that_is_not_built_says_so(tmp_path: Path) -> None:
     thread.join(30)
     assert status == 404
     assert body.startswith(b"The page is not built")
+
+
+@pytest.mark.parametrize("state", ["asking", "not reading"])
+def test_who_is_still_there_at_the_end_is_hung_up_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, state: str
+) -> None:
+    """An answer that outlasts the end, or that nobody takes; a connection left open would warn at some later time."""
+    desk, _ = opened("gpt2")
+    made = Server(desk, static=tmp_path)
+    asked, go_on = threading.Event(), threading.Event()
+
+    def ask(name: str, arguments: object) -> bytes:
+        asked.set()
+        if state == "asking":
+            go_on.wait(30)
+        return bytes(2**26)
+
+    monkeypatch.setattr(desk, "ask", ask)
+    thread = threading.Thread(target=made.run)
+    thread.start()
+    with socket.create_connection(("127.0.0.1", made.port), timeout=30) as line:
+        body = b'{"ask": "info"}'
+        head = (
+            f"POST /api/ask HTTP/1.1\r\nHost: 127.0.0.1:{made.port}\r\nContent-Length: {len(body)}\r\n"
+            f"Cookie: {made.cookie}={made.token}\r\n\r\n"
+        )
+        line.sendall(head.encode() + body)
+        assert asked.wait(30)
+        made.server.should_exit = True
+        if state == "asking":
+            thread.join(2.5)  # past the time that uvicorn gives
+            go_on.set()
+        thread.join(30)
+    assert not thread.is_alive()
+    del made, ask, thread
+    monkeypatch.undo()
+    gc.collect()  # ResourceWarning is an error, as every warning
 
 
 @pytest.fixture(scope="module")

@@ -5,6 +5,7 @@ point here: DNS rebinding), may come from no other Origin, and must have the tok
 that is opened, from then on in a cookie that no script and no other site can use. Files are read when the server is
 made; no request reaches the disk."""
 
+import asyncio
 import gzip
 import json
 import mimetypes
@@ -118,10 +119,16 @@ class Server:
     def run(self) -> None:
         """Serve until the process is interrupted."""
         try:
-            self.server.run(sockets=[self.socket])
+            asyncio.run(self.serve())
         finally:
             self.desk.close()
             self.socket.close()
+
+    async def serve(self) -> None:
+        """Uvicorn leaves those connections open whose answer nobody took in time."""
+        await self.server.serve(sockets=[self.socket])
+        for connection in self.server.server_state.connections:
+            connection.transport.abort()
 
     def refusal(self, request: Request) -> str | None:
         """Why a request gets no answer; None if it gets one."""
