@@ -14,7 +14,7 @@ from numba.extending import overload
 
 from . import LAYER, NONE
 from .attention import Kept, Sizes, attend, keep
-from .dots import Array, all_pieces, rows_float, rows_int4, rows_int8
+from .dots import Array, all_pieces, rows_bfloat16, rows_float, rows_int4, rows_int8
 from .lanes import add, divide, exponential, fma, load, spread, store, total, zeros
 from .team import Team, did, elsewhere, meet, rows_of, take
 
@@ -49,6 +49,8 @@ def choose_rows(x: Any, ready: Any, matrix: Any, first: Any, last: Any, m: Any, 
         return lambda x, ready, matrix, first, last, m, n, out: rows_int8(x, ready, *matrix, first, last, m, n, out)
     if kind == types.uint8:
         return lambda x, ready, matrix, first, last, m, n, out: rows_int4(x, ready, *matrix, first, last, m, n, out)
+    if kind == types.uint16:
+        return lambda x, ready, matrix, first, last, m, n, out: rows_bfloat16(x, *matrix, first, last, m, n, out)
     return lambda x, ready, matrix, first, last, m, n, out: rows_float(x, matrix[0], first, last, m, n, out)
 
 
@@ -79,9 +81,15 @@ def product(team: Team, x: Array, matrix: Any, bias: Array, m: int, n: int, rows
     meet(team, rows)
 
 
+@njit(cache=True, nogil=True)
+def shared(crew: Any, x: Array, matrix: Any, m: int, n: int, bias: Array, out: Array) -> None:
+    """The same by itself."""
+    product((*crew, np.zeros(1, np.int64)), x, matrix, bias, m, n, out.size // m, out)
+
+
 @njit(parallel=True, cache=True)
 def multiplied(x: Array, matrix: Any, m: int, n: int, bias: Array, out: Array) -> None:
-    """The same by itself, by Numba's own threads: for one product they are there sooner than others can be called."""
+    """The same by itself, by Numba's own threads: they are there sooner than others can be called, but wait for all."""
     rows, (w, s, group) = out.size // m, matrix
     p, q, r, t = prepare(x, matrix, m, n)  # a parallel loop takes arrays and numbers, no tuples in tuples
     for block in prange((rows + BLOCK - 1) // BLOCK):

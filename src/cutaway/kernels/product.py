@@ -27,9 +27,10 @@ from ..compiled.pace import Pace
 from . import packed
 from .packed import Packed
 
-ROWS, CODED = 16, 32  # the most rows that :mod:`..compiled.dots` is faster for; the same of a matrix in codes
+ROWS, WIDENED = 32, 96  # the most rows that :mod:`..compiled.dots` is faster for; if weights must become float32 first
 GROUPS = (32, 64, 128, 256, 512)  # sizes of the groups that it reads
 NUMBERS = 2**18  # a smaller matrix stays in a processor's cache, where there is nothing to win
+LARGE = 2**24  # bytes of a matrix that take longer than it takes to call the threads of :mod:`..compiled.crew`
 WIDEST = 2**22  # numbers of a bfloat16 matrix that are float32 at a time
 
 Weight = Tensor | Packed
@@ -76,7 +77,11 @@ def bare(x: Tensor) -> bool:
 def few(x: Tensor, weight: Weight) -> bool:
     """Whether :mod:`..compiled.dots` takes a product: few rows, a large matrix, a width and a dtype that it reads."""
     rows, width = weight.shape
-    known, most = (True, CODED) if isinstance(weight, Packed) else (DECODING.get() and x.dtype == weight.dtype, ROWS)
+    if isinstance(weight, Packed):
+        known, most = True, WIDENED
+    else:
+        known = DECODING.get() and x.dtype == weight.dtype
+        most = WIDENED if x.dtype == torch.bfloat16 and not bfloat16_is_native() else ROWS
     return known and 0 < x.numel() <= most * width and rows * width >= NUMBERS and readable(weight) and numba()
 
 
@@ -104,7 +109,10 @@ def by_rows(x: Tensor, weight: Weight, bias: Tensor | None) -> Tensor:
     out, (matrix, size) = torch.empty(*x.shape[:-1], rows), numbers_of(weight)
     added = NO_BIAS if bias is None else flat(bias.float())
     args = flat(x.float().contiguous()), matrix, x.numel() // n, n, added, flat(out)
-    run(size, lambda threads: pooled(threads, compiled("multiplied"), args))
+    if size < LARGE:
+        run(size, lambda threads: pooled(threads, compiled("multiplied"), args))
+    else:
+        run(size, lambda threads: CREW.run(compiled("shared"), args, threads, 1))
     return out.to(x.dtype)
 
 
