@@ -93,3 +93,24 @@ def test_a_forked_process_starts_threads_of_its_own() -> None:
         finally:
             os._exit(0 if met else 1)
     assert os.waitpid(child, 0)[1] == 0
+
+
+def test_an_end_waits_for_who_is_late() -> None:
+    begun, done = threading.Event(), []
+
+    def work(team: object) -> None:
+        if threading.current_thread() is threading.main_thread():
+            begun.wait(30)
+        else:
+            begun.set()
+            threading.Event().wait(0.1)
+            done.append(True)
+
+    crew = Crew()
+    crew.run(work, (), 2, 1)
+    assert not done
+    crew.close()
+    assert done
+    assert not crew.helpers
+    crew.run(lambda team: None, (), 2, 1)  # what was closed begins anew
+    crew.close()

@@ -93,8 +93,8 @@ def test_who_takes_a_product() -> None:
         assert not P.plain(x, w)
         assert P.few(x, w)
         assert not P.few(torch.randn(P.ROWS + 1, 256), w), "too many rows"
-        assert P.few(torch.randn(P.WIDENED, 256), pack(w, "int4")), "codes, which PyTorch does not read"
-        assert not P.few(torch.randn(P.WIDENED + 1, 256), pack(w, "int4")), "too many even of these"
+        assert P.few(torch.randn(P.CODED, 256), pack(w, "int4")), "codes, which PyTorch does not read"
+        assert not P.few(torch.randn(P.CODED + 1, 256), pack(w, "int4")), "too many even of these"
         assert not P.few(x, w[:100]), "too small"
         assert not P.few(x[:, :255], w[:, :255]), "a width that it cannot read"
         assert not P.few(x, large().T.contiguous().T), "not row after row"

@@ -1,16 +1,13 @@
-"""Products with few rows, in Numba: a matrix is read once, at the speed of memory, and never copied.
+"""Dot products in Numba: a row of weights with a row of activations, at the speed of memory.
 
-Where one row or a few are multiplied with a large matrix, reading the matrix is all of the time. Weights are float32,
-bfloat16 (its bits as uint16), or codes of 8 or 4 bits with bfloat16 scales, as in :mod:`..kernels.packed`. For codes,
+Where one row is multiplied with a large matrix, reading the matrix is all of the time. Weights are float32, bfloat16
+(its bits as uint16), or codes of 8 or 4 bits with bfloat16 scales, as in :mod:`..kernels.packed`. For codes,
 activations become integers of 15 bits, two octets each: sums are exact, and nothing but the weights is rounded
 visibly. Matrices are flat here, because a view of a row costs as much as a short row; ``n`` is their width, a multiple
 of 64, and a group of codes has ``2^bits`` columns, 32 or more."""
 
-from typing import Any
-
 import numpy as np
-from numba import njit, types
-from numba.extending import overload
+from numba import njit
 from numpy.typing import NDArray
 
 from .lanes import (
@@ -20,13 +17,10 @@ from .lanes import (
     joined,
     largest,
     load,
-    load_int8,
     load_ints,
-    load_lower,
     load_nibbles,
     load_raised,
     load_signed,
-    load_upper,
     nearest,
     quads,
     split,
@@ -34,7 +28,6 @@ from .lanes import (
     spread_bfloat16,
     spread_two_by_4,
     spread_two_by_8,
-    store,
     store_offset,
     top,
     total,
@@ -42,9 +35,7 @@ from .lanes import (
 )  # fmt: skip
 
 Array = NDArray[np.generic]
-Four = tuple[Any, Any, Any, Any]  # of sixteen numbers
 Pieces = tuple[Array, Array, Array, Array]  # the upper and lower octets, what takes out the offset, and scales
-STREAMED = 2**13  # numbers of activations that stay near while weights of floats stream by
 ALONE = 2  # so many rows of activations meet the weights as they are; for more, weights are made float32 first
 AHEAD = 2048  # bytes of codes that are asked for before they are read
 LARGEST = np.float32(127 * 128)  # of an integer of 15 bits
@@ -95,123 +86,6 @@ def dot_int4(w: Array, scales: Array, bits: int, at: int, x: tuple[Array, Array,
 
 
 @njit(cache=True)
-def four(x: Array, at: int, n: int) -> Four:
-    """Sixteen numbers of four rows."""
-    return load(x, at), load(x, at + n), load(x, at + 2 * n), load(x, at + 3 * n)
-
-
-@njit(cache=True)
-def grown(sums: Four, v: Any, rows: Four) -> Four:
-    """Four sums and the products of sixteen numbers with each of four rows."""
-    return fma(v, rows[0], sums[0]), fma(v, rows[1], sums[1]), fma(v, rows[2], sums[2]), fma(v, rows[3], sums[3])
-
-
-@njit(cache=True)
-def put(sums: Four, out: Array, at: int, step: int) -> None:
-    out[at], out[at + step] = total(sums[0]), total(sums[1])
-    out[at + 2 * step], out[at + 3 * step] = total(sums[2]), total(sums[3])
-
-
-@njit(cache=True)
-def one_by_eight(w: Array, at: int, x: Array, i: int, n: int, out: Array, q: int, step: int) -> None:
-    """A row of weights, as it comes from memory, times eight of activations."""
-    none = zeros(), zeros(), zeros(), zeros()
-    a, b = none, none
-    for k in range(0, n, 16):
-        fetch(w, at + k + AHEAD // 2)
-        v = load(w, at + k)
-        a, b = grown(a, v, four(x, i + k, n)), grown(b, v, four(x, i + 4 * n + k, n))
-    put(a, out, q, step)
-    put(b, out, q + 4 * step, step)
-
-
-@njit(cache=True)
-def one_by_four(one: Array, at: int, x: Array, i: int, n: int, out: Array, q: int, step: int) -> None:
-    """A row of one kind times four of the other."""
-    a = zeros(), zeros(), zeros(), zeros()
-    for k in range(0, n, 16):
-        fetch(one, at + k + AHEAD // 2)
-        a = grown(a, load(one, at + k), four(x, i + k, n))
-    put(a, out, q, step)
-
-
-@njit(cache=True)
-def four_by_four(w: Array, at: int, x: Array, i: int, n: int, out: Array, q: int, step: int) -> None:
-    """Four rows of weights times four of activations: what is loaded is used four times."""
-    none = zeros(), zeros(), zeros(), zeros()
-    a, b, c, d = none, none, none, none
-    for k in range(0, n, 16):
-        y = four(x, i + k, n)
-        a, b = grown(a, load(w, at + k), y), grown(b, load(w, at + n + k), y)
-        c, d = grown(c, load(w, at + 2 * n + k), y), grown(d, load(w, at + 3 * n + k), y)
-    put(a, out, q, step)
-    put(b, out, q + 1, step)
-    put(c, out, q + 2, step)
-    put(d, out, q + 3, step)
-
-
-@njit(cache=True)
-def by_one(w: Array, at: int, x: Array, m: int, n: int, out: Array, r: int, rows: int) -> None:
-    """A row of weights with each of the ``m`` rows of ``x``."""
-    i = 0
-    while i + 8 <= m:
-        one_by_eight(w, at, x, i * n, n, out, i * rows + r, rows)
-        i += 8
-    while i + 4 <= m:
-        one_by_four(w, at, x, i * n, n, out, i * rows + r, rows)
-        i += 4
-    while i < m:
-        out[i * rows + r] = dot(w, at, x, i * n, n)
-        i += 1
-
-
-@njit(cache=True)
-def by_four(w: Array, at: int, x: Array, m: int, n: int, out: Array, r: int, rows: int) -> None:
-    """Four rows of weights with each of the ``m`` rows of ``x``."""
-    i = 0
-    while i + 4 <= m:
-        four_by_four(w, at, x, i * n, n, out, i * rows + r, rows)
-        i += 4
-    while i < m:
-        one_by_four(x, i * n, w, at, n, out, i * rows + r, 1)
-        i += 1
-
-
-@njit(cache=True)
-def aligned(size: int) -> Array:
-    """Room for so many numbers, where lines of the cache begin."""
-    room = np.empty(size + 16, np.float32)
-    first = -room.ctypes.data // 4 % 16
-    return room[first : first + size]
-
-
-@njit(cache=True)
-def widen_bfloat16(w: Array, at: int, out: Array, n: int) -> None:
-    for k in range(0, n, 16):
-        fetch(w, at + k + AHEAD // 2)
-        store(out, k, load(w, at + k))
-
-
-@njit(cache=True)
-def widen_int8(w: Array, scales: Array, bits: int, at: int, out: Array, n: int) -> None:
-    for k in range(0, n, 32):
-        scale = spread_bfloat16(scales, at + k >> bits)
-        fetch(w, at + k + AHEAD)
-        store(out, k, fma(load_int8(w, at + k), scale, zeros()))
-        store(out, k + 16, fma(load_int8(w, at + k + 16), scale, zeros()))
-
-
-@njit(cache=True)
-def widen_int4(w: Array, scales: Array, bits: int, at: int, out: Array, n: int) -> None:
-    half = 1 << bits - 1
-    for k in range(0, n, 2 * half):
-        scale, byte = spread_bfloat16(scales, at + k >> bits), at + k >> 1
-        for j in range(0, half, 16):
-            store(out, k + j, fma(load_lower(w, byte + j), scale, zeros()))
-            store(out, k + half + j, fma(load_upper(w, byte + j), scale, zeros()))
-
-
-@njit(cache=True)
 def pieces(x: Array, at: int, n: int, offset: int, half: int, upper: Array, lower: Array, start: Array) -> float:
     """``x ≈ scale (128 upper + lower)``, octets in the order of the codes; ``start`` takes out the codes' offset.
 
@@ -242,86 +116,3 @@ def all_pieces(x: Array, m: int, n: int, offset: int, half: int) -> Pieces:
     for i in range(m):
         scales[i] = pieces(x, i * n, n, offset, half, *parts)
     return *parts, scales
-
-
-def widen(w: Array, scales: Array, bits: int, at: int, out: Array, n: int) -> None:
-    """``n`` weights from ``at`` on, as float32."""
-    raise NotImplementedError  # only compiled code calls it
-
-
-@overload(widen, strict=False)
-def choose_widen(w: Any, scales: Any, bits: Any, at: Any, out: Any, n: Any) -> Any:
-    if w.dtype == types.int8:
-        return lambda w, scales, bits, at, out, n: widen_int8(w, scales, bits, at, out, n)
-    if w.dtype == types.uint8:
-        return lambda w, scales, bits, at, out, n: widen_int4(w, scales, bits, at, out, n)
-    return lambda w, scales, bits, at, out, n: widen_bfloat16(w, at, out, n)
-
-
-@njit(cache=True)
-def rows_wide(
-    x: Array, w: Array, scales: Array, bits: int, rows: int, first: int, last: int, m: int, n: int, out: Array
-) -> None:
-    """Columns ``first .. last`` of ``out [m, rows] = x [m, n] wᵀ``, by way of weights of float32."""
-    wide = aligned(4 * n)
-    for r in range(first, last, 4):
-        have = min(4, last - r)
-        widen(w, scales, bits, r * n, wide, have * n)
-        if have == 4:
-            by_four(wide, 0, x, m, n, out, r, rows)
-        else:
-            for t in range(have):
-                by_one(wide, t * n, x, m, n, out, r + t, rows)
-
-
-@njit(cache=True)
-def rows_float(x: Array, w: Array, first: int, last: int, m: int, n: int, out: Array) -> None:
-    """The same with weights of float32."""
-    rows, r = w.size // n, first
-    while m * n > STREAMED and r + 4 <= last:
-        by_four(w, r * n, x, m, n, out, r, rows)
-        r += 4
-    while r < last:
-        by_one(w, r * n, x, m, n, out, r, rows)
-        r += 1
-
-
-@njit(cache=True)
-def rows_bfloat16(
-    x: Array, w: Array, scales: Array, bits: int, first: int, last: int, m: int, n: int, out: Array
-) -> None:
-    """The same with weights of bfloat16, as uint16."""
-    rows = w.size // n
-    if m * n > STREAMED:
-        rows_wide(x, w, scales, bits, rows, first, last, m, n, out)
-    else:
-        for r in range(first, last):
-            by_one(w, r * n, x, m, n, out, r, rows)
-
-
-@njit(cache=True)
-def rows_int8(
-    x: Array, ready: Pieces, codes: Array, scales: Array, bits: int, first: int, last: int, m: int, n: int, out: Array
-) -> None:
-    """The same with codes of 8 bits [o, n] and the bits of scales [o, n / group]."""
-    rows, parts, step = codes.size // n, ready[:3], ready[3]
-    if m > ALONE:
-        rows_wide(x, codes, scales, bits, rows, first, last, m, n, out)
-    else:
-        for r in range(first, last):
-            for i in range(m):
-                out[i * rows + r] = step[i] * dot_int8(codes, scales, bits, r * n, parts, i * n, n)
-
-
-@njit(cache=True)
-def rows_int4(
-    x: Array, ready: Pieces, codes: Array, scales: Array, bits: int, first: int, last: int, m: int, n: int, out: Array
-) -> None:
-    """The same with codes of 4 bits [o, n / 2]."""
-    rows, parts, step = 2 * codes.size // n, ready[:3], ready[3]
-    if m > ALONE:
-        rows_wide(x, codes, scales, bits, rows, first, last, m, n, out)
-    else:
-        for r in range(first, last):
-            for i in range(m):
-                out[i * rows + r] = step[i] * dot_int4(codes, scales, bits, r * n, parts, i * n, n)

@@ -2,56 +2,24 @@
 
 What PyTorch does in some thirty calls for a token and layer. ``x`` [m, D] is the residual stream, flat and in float32;
 it is changed in place. ``room`` is where threads find what others made. A matrix is ``(numbers, scales, bits)``:
-float32, bfloat16 (as uint16) or codes, as in :mod:`.dots`; its bias and every norm may be empty. A norm is ``(kind,
+float32, bfloat16 (as uint16) or codes, as in :mod:`.rows`; its bias and every norm may be empty. A norm is ``(kind,
 weight, bias, eps)``."""
 
 import math
 from typing import Any
 
 import numpy as np
-from numba import njit, prange, types
-from numba.extending import overload
+from numba import njit, prange
 
 from . import LAYER, NONE
 from .attention import Kept, Sizes, attend, keep
-from .dots import Array, all_pieces, rows_bfloat16, rows_float, rows_int4, rows_int8
+from .dots import Array
 from .lanes import add, divide, exponential, fma, load, spread, store, total, zeros
-from .team import Team, did, elsewhere, meet, rows_of, take
+from .rows import columns, prepare
+from .team import Team, did, elsewhere, lent, meet, rows_of, take
 
 BLOCK = 16  # rows of a matrix that stay with one thread
 GELU, GELU_TANH, GELU_QUICK, RELU, SILU, TANH, IDENTITY = range(7)  # as in the table of the plain activations
-
-
-def prepare(x: Array, matrix: Any, m: int, n: int) -> Any:
-    """What all products of ``x`` with matrices of one kind share."""
-    raise NotImplementedError  # only compiled code calls it
-
-
-def columns(x: Array, ready: Any, matrix: Any, first: int, last: int, m: int, n: int, out: Array) -> None:
-    """Columns ``first .. last`` of ``out [m, o] = x [m, n] wᵀ`` for a matrix of any kind."""
-    raise NotImplementedError  # only compiled code calls it
-
-
-@overload(prepare, strict=False)
-def choose_pieces(x: Any, matrix: Any, m: Any, n: Any) -> Any:
-    kind = matrix[0].dtype
-    if kind == types.int8:
-        return lambda x, matrix, m, n: all_pieces(x, m, n, 128, 0)
-    if kind == types.uint8:
-        return lambda x, matrix, m, n: all_pieces(x, m, n, 8, 1 << matrix[2] - 1)
-    return lambda x, matrix, m, n: (x, x, x, x)
-
-
-@overload(columns, strict=False)
-def choose_rows(x: Any, ready: Any, matrix: Any, first: Any, last: Any, m: Any, n: Any, out: Any) -> Any:
-    kind = matrix[0].dtype
-    if kind == types.int8:
-        return lambda x, ready, matrix, first, last, m, n, out: rows_int8(x, ready, *matrix, first, last, m, n, out)
-    if kind == types.uint8:
-        return lambda x, ready, matrix, first, last, m, n, out: rows_int4(x, ready, *matrix, first, last, m, n, out)
-    if kind == types.uint16:
-        return lambda x, ready, matrix, first, last, m, n, out: rows_bfloat16(x, *matrix, first, last, m, n, out)
-    return lambda x, ready, matrix, first, last, m, n, out: rows_float(x, matrix[0], first, last, m, n, out)
 
 
 @njit(cache=True)
@@ -84,6 +52,7 @@ def product(team: Team, x: Array, matrix: Any, bias: Array, m: int, n: int, rows
 @njit(cache=True, nogil=True)
 def shared(crew: Any, x: Array, matrix: Any, m: int, n: int, bias: Array, out: Array) -> None:
     """The same by itself."""
+    x, matrix, bias, out = lent((x, matrix, bias, out))
     product((*crew, np.zeros(1, np.int64)), x, matrix, bias, m, n, out.size // m, out)
 
 
@@ -248,6 +217,7 @@ def layers(
     """Blocks of an attention and a feed-forward network, on the residual stream [m, n], in place.
 
     ``block`` and ``kept`` are one of them and what it keeps, ``blocks`` and ``keeps`` all, for :func:`elsewhere`."""
+    crew, x, place, seen, block, kept, room = lent((crew, x, place, seen, block, kept, room))
     team = (*crew, np.zeros(1, np.int64))
     for i in range(rows_of(blocks, block)):
         mixing, feeding = elsewhere(block, blocks, i)
@@ -261,6 +231,7 @@ def reading_layers(
     kept: Any, keeps: Array, room: Array,
 ) -> None:  # fmt: skip
     """The same with an attention to a memory between the two; ``kept`` and ``seen`` are two of each."""
+    crew, x, place, seen, block, kept, room = lent((crew, x, place, seen, block, kept, room))
     team = (*crew, np.zeros(1, np.int64))
     for i in range(rows_of(blocks, block)):
         mixing, reading, feeding = elsewhere(block, blocks, i)

@@ -2,7 +2,7 @@
 
 PyTorch's own ``F.linear`` is the plain version, and all there is for gradients, GPUs and compilers. On a CPU
 
-- a few rows times a large matrix read it with :mod:`..compiled.dots`, if Numba is installed: always where it holds
+- a few rows times a large matrix read it with :mod:`..compiled.rows`, if Numba is installed: always where it holds
   codes, and while :func:`decoding`, as one pass over a short text is not worth loading a compiler;
 - bfloat16 is multiplied as float32 by a processor that has no instructions for it: sums are float32 either way, and
   only the result is rounded."""
@@ -27,7 +27,7 @@ from ..compiled.pace import Pace
 from . import packed
 from .packed import Packed
 
-ROWS, WIDENED = 32, 96  # the most rows that :mod:`..compiled.dots` is faster for; if weights must become float32 first
+ROWS, CODED = 32, 96  # the most rows that :mod:`..compiled.rows` is faster for; the same of a matrix in codes
 GROUPS = (32, 64, 128, 256, 512)  # sizes of the groups that it reads
 NUMBERS = 2**18  # a smaller matrix stays in a processor's cache, where there is nothing to win
 LARGE = 2**24  # bytes of a matrix that take longer than it takes to call the threads of :mod:`..compiled.crew`
@@ -75,18 +75,14 @@ def bare(x: Tensor) -> bool:
 
 
 def few(x: Tensor, weight: Weight) -> bool:
-    """Whether :mod:`..compiled.dots` takes a product: few rows, a large matrix, a width and a dtype that it reads."""
+    """Whether :mod:`..compiled.rows` takes a product: few rows, a large matrix, a width and a dtype that it reads."""
     rows, width = weight.shape
-    if isinstance(weight, Packed):
-        known, most = True, WIDENED
-    else:
-        known = DECODING.get() and x.dtype == weight.dtype
-        most = WIDENED if x.dtype == torch.bfloat16 and not bfloat16_is_native() else ROWS
+    known, most = (True, CODED) if isinstance(weight, Packed) else (DECODING.get() and x.dtype == weight.dtype, ROWS)
     return known and 0 < x.numel() <= most * width and rows * width >= NUMBERS and readable(weight) and numba()
 
 
 def readable(weight: Weight) -> bool:
-    """Whether :mod:`..compiled.dots` can read a matrix."""
+    """Whether :mod:`..compiled.rows` can read a matrix."""
     if weight.shape[1] % 64:
         return False
     if isinstance(weight, Packed):
@@ -104,15 +100,13 @@ def numbers_of(weight: Weight) -> tuple[tuple[Any, Any, int], int]:
 
 
 def by_rows(x: Tensor, weight: Weight, bias: Tensor | None) -> Tensor:
-    """The product by :mod:`..compiled.dots`."""
+    """The product by :mod:`..compiled.rows`."""
     rows, n = weight.shape
     out, (matrix, size) = torch.empty(*x.shape[:-1], rows), numbers_of(weight)
     added = NO_BIAS if bias is None else flat(bias.float())
     args = flat(x.float().contiguous()), matrix, x.numel() // n, n, added, flat(out)
-    if size < LARGE:
-        run(size, lambda threads: pooled(threads, compiled("multiplied"), args))
-    else:
-        run(size, lambda threads: CREW.run(compiled("shared"), args, threads, 1))
+    helped = lambda threads: CREW.run(compiled("shared"), args, threads, 1)
+    run(size, helped if size >= LARGE else lambda threads: pooled(threads, compiled("multiplied"), args))
     return out.to(x.dtype)
 
 

@@ -1,0 +1,160 @@
+"""Products of several rows in Numba: what is read of a matrix meets all of them, and what is loaded is used again.
+
+Sixteen sums of sixteen numbers stay in registers while two rows of weights meet eight of activations, or four meet
+four. Which of the two a row of weights is in depends on where it lies in its matrix, never on who takes it."""
+
+from typing import Any
+
+import numpy as np
+from numba import njit, types
+from numba.extending import overload
+
+from .dots import AHEAD, Array, dot
+from .lanes import fetch, fma, load, load_int8, load_lower, load_upper, spread_bfloat16, store, total, zeros
+
+Four = tuple[Any, Any, Any, Any]  # of sixteen numbers
+
+
+@njit(cache=True)
+def four(x: Array, at: int, n: int) -> Four:
+    """Sixteen numbers of four rows."""
+    return load(x, at), load(x, at + n), load(x, at + 2 * n), load(x, at + 3 * n)
+
+
+@njit(cache=True)
+def grown(sums: Four, v: Any, rows: Four) -> Four:
+    """Four sums and the products of sixteen numbers with each of four rows."""
+    return fma(v, rows[0], sums[0]), fma(v, rows[1], sums[1]), fma(v, rows[2], sums[2]), fma(v, rows[3], sums[3])
+
+
+@njit(cache=True)
+def put(sums: Four, out: Array, at: int, step: int) -> None:
+    out[at], out[at + step] = total(sums[0]), total(sums[1])
+    out[at + 2 * step], out[at + 3 * step] = total(sums[2]), total(sums[3])
+
+
+@njit(cache=True)
+def one_by_four(one: Array, at: int, x: Array, i: int, n: int, out: Array, q: int, step: int) -> None:
+    """A row of one kind times four of the other."""
+    a = zeros(), zeros(), zeros(), zeros()
+    for k in range(0, n, 16):
+        fetch(one, at + k + AHEAD // 2)
+        a = grown(a, load(one, at + k), four(x, i + k, n))
+    put(a, out, q, step)
+
+
+@njit(cache=True)
+def two_by_eight(w: Array, at: int, x: Array, i: int, n: int, out: Array, q: int, step: int) -> None:
+    """Two rows of weights, as they come from memory, times eight of activations."""
+    none = zeros(), zeros(), zeros(), zeros()
+    a, b, c, d = none, none, none, none
+    for k in range(0, n, 16):
+        fetch(w, at + 2 * (n + k))
+        fetch(w, at + 2 * (n + k) + 16)
+        u, v, y = load(w, at + k), load(w, at + n + k), four(x, i + k, n)
+        a, b = grown(a, u, y), grown(b, v, y)
+        y = four(x, i + 4 * n + k, n)
+        c, d = grown(c, u, y), grown(d, v, y)
+    put(a, out, q, step)
+    put(b, out, q + 1, step)
+    put(c, out, q + 4 * step, step)
+    put(d, out, q + 4 * step + 1, step)
+
+
+@njit(cache=True)
+def four_by_four(w: Array, at: int, x: Array, i: int, n: int, out: Array, q: int, step: int) -> None:
+    """Four rows of weights times four of activations: what is loaded is used four times."""
+    none = zeros(), zeros(), zeros(), zeros()
+    a, b, c, d = none, none, none, none
+    for k in range(0, n, 16):
+        y = four(x, i + k, n)
+        a, b = grown(a, load(w, at + k), y), grown(b, load(w, at + n + k), y)
+        c, d = grown(c, load(w, at + 2 * n + k), y), grown(d, load(w, at + 3 * n + k), y)
+    put(a, out, q, step)
+    put(b, out, q + 1, step)
+    put(c, out, q + 2, step)
+    put(d, out, q + 3, step)
+
+
+@njit(cache=True)
+def by_one(w: Array, at: int, x: Array, i: int, m: int, n: int, out: Array, r: int, rows: int) -> None:
+    """A row of weights with rows ``i .. m`` of ``x``."""
+    while i + 4 <= m:
+        one_by_four(w, at, x, i * n, n, out, i * rows + r, rows)
+        i += 4
+    while i < m:
+        out[i * rows + r] = dot(w, at, x, i * n, n)
+        i += 1
+
+
+@njit(cache=True)
+def streamed(w: Array, x: Array, first: int, last: int, m: int, n: int, out: Array, rows: int) -> None:
+    """Rows of weights, as they come from memory, with each of the ``m`` rows of ``x``."""
+    eights, r = m // 8 * 8, first
+    while r < last:
+        have = 2 if eights and r + 2 <= last else 1
+        for i in range(0, eights if have == 2 else 0, 8):
+            two_by_eight(w, r * n, x, i * n, n, out, i * rows + r, rows)
+        for t in range(have):
+            by_one(w, (r + t) * n, x, eights if have == 2 else 0, m, n, out, r + t, rows)
+        r += have
+
+
+@njit(cache=True)
+def by_four(w: Array, at: int, x: Array, m: int, n: int, out: Array, r: int, rows: int) -> None:
+    """Four rows of weights with each of the ``m`` rows of ``x``."""
+    i = 0
+    while i + 4 <= m:
+        four_by_four(w, at, x, i * n, n, out, i * rows + r, rows)
+        i += 4
+    while i < m:
+        one_by_four(x, i * n, w, at, n, out, i * rows + r, 1)
+        i += 1
+
+
+@njit(cache=True)
+def aligned(size: int) -> Array:
+    """Room for so many numbers, where lines of the cache begin."""
+    room = np.empty(size + 16, np.float32)
+    first = -room.ctypes.data // 4 % 16
+    return room[first : first + size]
+
+
+@njit(cache=True)
+def widen_bfloat16(w: Array, at: int, out: Array, n: int) -> None:
+    for k in range(0, n, 16):
+        fetch(w, at + k + AHEAD // 2)
+        store(out, k, load(w, at + k))
+
+
+@njit(cache=True)
+def widen_int8(w: Array, scales: Array, bits: int, at: int, out: Array, n: int) -> None:
+    for k in range(0, n, 32):
+        scale = spread_bfloat16(scales, at + k >> bits)
+        fetch(w, at + k + AHEAD)
+        store(out, k, fma(load_int8(w, at + k), scale, zeros()))
+        store(out, k + 16, fma(load_int8(w, at + k + 16), scale, zeros()))
+
+
+@njit(cache=True)
+def widen_int4(w: Array, scales: Array, bits: int, at: int, out: Array, n: int) -> None:
+    half = 1 << bits - 1
+    for k in range(0, n, 2 * half):
+        scale, byte = spread_bfloat16(scales, at + k >> bits), at + k >> 1
+        for j in range(0, half, 16):
+            store(out, k + j, fma(load_lower(w, byte + j), scale, zeros()))
+            store(out, k + half + j, fma(load_upper(w, byte + j), scale, zeros()))
+
+
+def widen(w: Array, scales: Array, bits: int, at: int, out: Array, n: int) -> None:
+    """``n`` weights from ``at`` on, as float32."""
+    raise NotImplementedError  # only compiled code calls it
+
+
+@overload(widen, strict=False)
+def choose_widen(w: Any, scales: Any, bits: Any, at: Any, out: Any, n: Any) -> Any:
+    if w.dtype == types.int8:
+        return lambda w, scales, bits, at, out, n: widen_int8(w, scales, bits, at, out, n)
+    if w.dtype == types.uint8:
+        return lambda w, scales, bits, at, out, n: widen_int4(w, scales, bits, at, out, n)
+    return lambda w, scales, bits, at, out, n: widen_bfloat16(w, at, out, n)
