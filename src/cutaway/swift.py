@@ -27,7 +27,7 @@ from .parts.rotary import Rotary
 from .scores import OPEN, Rule
 
 KNOWN = {Attention, Softmax, Rotary, MLP, GatedMLP, Linear, QuantizedLinear, nn.Dropout}
-NOTHING, TRAINING = torch.empty(0), attrgetter("training")
+NOTHING, TRAINING, AHEAD = torch.empty(0), attrgetter("training"), 64
 
 
 @dataclass(eq=False)
@@ -38,7 +38,6 @@ class Layer:
     own: Attention
     cross: Attention | None
     parts: tuple[Any, ...]  # what the kernel takes for its attentions and its feed-forward network
-    hidden: int
     size: int
     kind: int
 
@@ -59,6 +58,7 @@ class Swift:
     kinds: dict[Any, int] = field(default_factory=dict)
     weights: dict[tuple[Layer, ...], Any] = field(default_factory=dict)  # what the kernel takes for blocks,
     kept: dict[tuple[Layer, ...], tuple[list[Any], Any, Any]] = field(default_factory=dict)  # and for what they keep
+    turned: dict[Any, tuple[int, int, Tensor, Tensor]] = field(default_factory=dict)  # cosines and sines from a slot on
 
     def __call__(self, blocks: Sequence[nn.Module], contexts: Sequence[Context], x: Tensor) -> Tensor:
         if not fits(x, contexts[0]):
@@ -99,15 +99,14 @@ class Swift:
             kept, seen, name = [*kept, *pairs], (seen, memory_seen), "reading_layers"
         if layers not in self.weights:
             self.weights[layers] = table([layer.parts for layer in layers])
-        wide = 2 * max((a.heads + a.kv_heads) * a.head_dim, layers[0].hidden)
-        work = compiled(name)
+        wide = 2 * max((a.heads + a.kv_heads) * a.head_dim, layers[0].parts[-1][0])
         args = (
-            flat(x), width, (batch, queries, a.heads, a.heads // a.kv_heads, a.head_dim), turns(a.rotary, x, ctx),
+            flat(x), width, (batch, queries, a.heads, a.heads // a.kv_heads, a.head_dim), self.turns(a.rotary, x, ctx),
             ctx.at, seen, layers[0].parts, self.weights[layers], *self.places(layers, kept),
             flat(torch.empty(batch * queries * (width + wide))),
         )  # fmt: skip
         size, phases = sum(layer.size for layer in layers), PHASES * len(layers)
-        run(size, lambda threads: CREW.run(work, args, threads, phases))
+        run(size, lambda threads: CREW.run(compiled(name), args, threads, phases))
 
     def memory(
         self, layers: Sequence[Layer], x: Tensor, ctx: Context, dtype: torch.dtype
@@ -120,9 +119,28 @@ class Swift:
             cross = layer.cross
             assert cross is not None  # layers of one kind all have one
             pairs.append((ctx.cache.once(cross, lambda: cross.keys(memory, ctx)), 0))  # noqa: B023 (called at once)
-        count = memory.shape[1]
-        shape = x.shape[0], layers[0].own.heads, x.shape[1], count
-        return pairs, (0, count, *added(ctx.memory_rule or OPEN, x, shape, ctx.at, 0))
+        shape = x.shape[0], layers[0].own.heads, x.shape[1], memory.shape[1]
+        return pairs, (0, memory.shape[1], *added(ctx.memory_rule or OPEN, x, shape, ctx.at, 0))
+
+    def turns(self, rotary: nn.Module | None, x: Tensor, ctx: Context) -> tuple[Any, ...]:
+        """Cosines and sines of the new tokens, the step from one token's to the next, and how many pairs turn.
+
+        Where they depend on nothing but the slot, those of slots ahead are made, too."""
+        if not isinstance(rotary, Rotary):
+            return flat(NOTHING), flat(NOTHING), 0, 0
+        rows, count, _ = x.shape
+        if ctx.positions is None and (rotary.scaling is None or rotary.scaling.kind not in ("dynamic", "longrope")):
+            key, at = (rotary.dim, rotary.theta, rotary.scaling), ctx.at
+            begin, end, cos, sin = self.turned.get(key, (0, 0, NOTHING, NOTHING))
+            if not begin <= at < at + count <= end:
+                begin, end = at, at + count + AHEAD
+                cos, sin = rotary.table(x.new_empty(1).expand(1, 1, end - begin, rotary.dim), ctx)
+                self.turned[key] = begin, end, cos, sin
+            cos, sin = (t[:, :, at - begin :][:, :, :count] for t in (cos, sin))
+        else:
+            cos, sin = rotary.table(x.new_empty(1).expand(rows, 1, count, rotary.dim), ctx)
+        cos, sin = (t.expand(rows, -1, -1, -1).contiguous() for t in (cos, sin))
+        return flat(cos), flat(sin), cos.shape[-1], cos.shape[-1]
 
     def places(self, layers: tuple[Layer, ...], kept: list[tuple[tuple[Tensor, ...], int]]) -> tuple[Any, Any]:
         """What one layer keeps, and all of them, made anew where buffers are not those of the last call."""
@@ -182,7 +200,7 @@ def layer_of(block: nn.Module, kinds: dict[Any, int]) -> Layer | None:
     size = sum(numbers_of(w)[1] for w in weights)
     taken = *mixes, feeding(mlp, gate, norms[-1])
     kind = kinds.setdefault((own.heads, own.kv_heads, turn, outline(taken)), len(kinds))
-    return Layer(list(block.modules()), own, cross[0] if cross else None, taken, mlp.up.out_features, size, kind)
+    return Layer(list(block.modules()), own, cross[0] if cross else None, taken, size, kind)
 
 
 def form(weight: Weight) -> object:
@@ -266,15 +284,6 @@ def strided(x: Tensor) -> tuple[Any, tuple[int, ...]]:
     reach = 1 + sum((n - 1) * s for n, s in zip(x.shape, x.stride(), strict=True))
     line = x.as_strided((reach,), (1,))
     return flat(line.view(torch.uint16) if x.dtype == torch.bfloat16 else line), x.stride()[:3]
-
-
-def turns(rotary: nn.Module | None, x: Tensor, ctx: Context) -> tuple[Any, ...]:
-    """Cosines and sines of the new tokens, the step from one token's to the next, and how many pairs turn."""
-    if not isinstance(rotary, Rotary):
-        return flat(NOTHING), flat(NOTHING), 0, 0
-    cos, sin = rotary.table(x.new_empty(1).expand(x.shape[0], 1, x.shape[1], rotary.dim), ctx)
-    cos, sin = (t.expand(x.shape[0], -1, -1, -1).contiguous() for t in (cos, sin))
-    return flat(cos), flat(sin), cos.shape[-1], cos.shape[-1]
 
 
 def added(rule: Rule, x: Tensor, shape: tuple[int, int, int, int], at: int, start: int) -> tuple[Any, Any]:

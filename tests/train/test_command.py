@@ -270,13 +270,36 @@ def test_a_real_process_with_the_defaults_but_for_data_and_steps(place: Path) ->
     assert out.splitlines()[-1] == "to go on: cutaway train --resume runs/b"
 
 
+def losses(run: Path) -> list[float]:
+    """Of every step and every validation, in order."""
+    records = map(json.loads, (run / "metrics.jsonl").read_text().splitlines())
+    return [record["loss"] for record in records if "loss" in record]
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("how", ["ddp", "fsdp"])
-def test_ranks_leave_each_other_before_they_end(how: str, place: Path) -> None:
-    launch = ["-m", "torch.distributed.run", "--standalone", "--max-restarts", "0", "--nproc-per-node", "2"]
-    words = ["train", "small.json", "--name", "a", "--parallel.data", how]
+@pytest.mark.parametrize("how", ["--parallel.data ddp", "--parallel.data fsdp", "--parallel.tensor 2"])
+def test_two_ranks_train_as_one_process_and_leave_each_other_before_they_end(how: str, place: Path) -> None:
+    """Gradients are cut, validation is by a running mean: both touch weights and gradients that ranks share."""
+    still = [f"--model.{name}" for name in ("dropout", "embed-dropout", "attention-dropout")]
+    words = [
+        "train",
+        "small.json",
+        "--ema",
+        "0.5",
+        "--clip",
+        "0.01",
+        "--evaluate.every",
+        "2",
+        *" 0 ".join(still).split(),
+        "0",
+    ]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-    command = [sys.executable, *launch, str(Path(__file__).with_name("left.py")), *words]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    assert (place / "runs" / "a" / "model").is_dir()
+    launch = ["-m", "torch.distributed.run", "--standalone", "--max-restarts", "0", "--nproc-per-node", "2"]
+    left = [sys.executable, *launch, str(Path(__file__).with_name("left.py"))]
+    for start in (command(*words, "--name", "one"), [*left, *words, "--name", "two", *how.split()]):
+        done = subprocess.run(start, env=environment, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+    assert (place / "runs" / "two" / "model").is_dir()
+    one, two = losses(place / "runs" / "one"), losses(place / "runs" / "two")
+    assert len(one) > 5
+    assert two == pytest.approx(one, rel=1e-4)

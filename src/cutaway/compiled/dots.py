@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from .lanes import (
     add,
     fetch,
+    fetch_64,
     fma,
     joined,
     largest,
@@ -46,8 +47,7 @@ def dot(w: Array, at: int, x: Array, i: int, n: int) -> float:
     """``n`` weights from ``at`` on, times activations from ``i`` on."""
     a, b, c, d = zeros(), zeros(), zeros(), zeros()
     for k in range(0, n, 64):
-        fetch(w, at + k + AHEAD // 2)
-        fetch(w, at + k + AHEAD // 2 + 32)
+        fetch_64(w, at + k + AHEAD // 2)
         a = fma(load(w, at + k), load(x, i + k), a)
         b = fma(load(w, at + k + 16), load(x, i + k + 16), b)
         c = fma(load(w, at + k + 32), load(x, i + k + 32), c)

@@ -102,18 +102,29 @@ load_lower = loader(floats, vector(8, 16), small(15, 0, 8))
 load_upper = loader(floats, vector(8, 16), small(15, 4, 8))
 
 
-@intrinsic
-def fetch(typing: Any, row: Any, k: Any) -> Any:
-    """Ask for the memory of element ``k``, which need not exist, before it is needed."""
+def fetcher(lines: Callable[[Any], int]) -> Any:
+    """Asks for so many lines of the cache by the kind of a number."""
 
-    def code(context: Any, b: Builder, signature: Any, args: Any) -> Value:
-        byte, number = ir.IntType(8).as_pointer(), ir.IntType(32)
-        kind = ir.FunctionType(ir.VoidType(), [byte, number, number, number])
-        f = cgutils.get_or_insert_function(b.module, kind, "llvm.prefetch.p0")
-        b.call(f, [place(context, b, signature.args[0], *args, ir.IntType(8)), number(0), number(3), number(1)])
-        return context.get_dummy_value()
+    @intrinsic
+    def fetch(typing: Any, row: Any, k: Any) -> Any:
+        """Ask for memory from element ``k`` on, which need not exist, before it is needed."""
 
-    return types.none(row, types.intp), code
+        def code(context: Any, b: Builder, signature: Any, args: Any) -> Value:
+            byte, number = ir.IntType(8).as_pointer(), ir.IntType(32)
+            kind = ir.FunctionType(ir.VoidType(), [byte, number, number, number])
+            f = cgutils.get_or_insert_function(b.module, kind, "llvm.prefetch.p0")
+            first = place(context, b, signature.args[0], *args, ir.IntType(8))
+            for line in range(lines(row.dtype)):
+                b.call(f, [b.gep(first, [number(64 * line)]), number(0), number(3), number(1)])
+            return context.get_dummy_value()
+
+        return types.none(row, types.intp), code
+
+    return fetch
+
+
+fetch = fetcher(lambda number: 1)
+fetch_64 = fetcher(lambda number: number.bitwidth // 8)  # of 64 numbers
 
 
 @intrinsic

@@ -26,12 +26,12 @@ from ..compiled.crew import Crew
 from ..compiled.pace import Pace
 from . import packed
 from .packed import Packed
+from .widened import widened
 
 ROWS, CODED = 32, 96  # the most rows that :mod:`..compiled.rows` is faster for; the same of a matrix in codes
 GROUPS = (32, 64, 128, 256, 512)  # sizes of the groups that it reads
 NUMBERS = 2**18  # a smaller matrix stays in a processor's cache, where there is nothing to win
 LARGE = 2**24  # bytes of a matrix that take longer than it takes to call the threads of :mod:`..compiled.crew`
-WIDEST = 2**22  # numbers of a bfloat16 matrix that are float32 at a time
 
 Weight = Tensor | Packed
 NO_SCALES, NO_BIAS = np.empty(0, np.uint16), np.empty(0, np.float32)
@@ -54,18 +54,31 @@ def product(x: Float[Tensor, "*B I"], weight: Weight, bias: Float[Tensor, " O"] 
     free = not plain(x, weight.codes if isinstance(weight, Packed) else weight)
     if free and few(x, weight):
         return by_rows(x, weight, bias)
-    wide = free and x.dtype == torch.bfloat16 and not bfloat16_is_native()
     if isinstance(weight, Packed):
-        if wide:
+        if free and x.dtype == torch.bfloat16 and not bfloat16_is_native():
             return packed.linear(x.float(), weight, None if bias is None else bias.float()).to(x.dtype)
         return packed.linear(x, weight, bias)
-    return widened(x, weight, bias) if wide and weight.dtype == x.dtype else F.linear(x, weight, bias)
+    return widened(x, weight, bias) if wide(x, weight) else F.linear(x, weight, bias)
+
+
+def wide(x: Tensor, weight: Tensor) -> bool:
+    """Whether a product is to be in bfloat16, by its tensors or by autocast, where float32 is faster."""
+    if x.device.type != "cpu" or bfloat16_is_native() or torch.compiler.is_compiling() or not simple(x, weight):
+        return False
+    if torch.is_autocast_enabled("cpu"):
+        return torch.get_autocast_dtype("cpu") == torch.bfloat16 and x.dtype != torch.float64
+    return x.dtype == weight.dtype == torch.bfloat16
 
 
 def plain(x: Tensor, weight: Tensor) -> bool:
     """Whether only PyTorch may do it: gradients, a weight of another kind, or where ``x`` is."""
     learns = torch.is_grad_enabled() and (x.requires_grad or weight.requires_grad)
-    return learns or type(weight) not in (Tensor, nn.Parameter) or not bare(x)
+    return learns or not simple(weight) or not bare(x)
+
+
+def simple(*tensors: Tensor) -> bool:
+    """Whether these are tensors and nothing more: no shards, no wrappers."""
+    return all(type(t) in (Tensor, nn.Parameter) for t in tensors)
 
 
 def bare(x: Tensor) -> bool:
@@ -145,12 +158,3 @@ def numba() -> bool:
 def bfloat16_is_native() -> bool:
     """Whether this processor multiplies bfloat16."""
     return any(torch.cpu.get_capabilities().get(name) for name in ("avx512_bf16", "amx_bf16", "bf16"))
-
-
-def widened(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """A product of bfloat16 by way of float32."""
-    step = max(1, WIDEST // weight.shape[1])
-    wide = x.float()
-    parts = [F.linear(wide, w.float()) for w in weight.split(step)]
-    y = parts[0] if len(parts) == 1 else torch.cat(parts, -1)
-    return (y if bias is None else y.add_(bias)).to(x.dtype)

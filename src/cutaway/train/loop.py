@@ -128,7 +128,7 @@ class Loop:
         if not math.isfinite(loss) or not math.isfinite(norm.item()):
             raise DivergedError(culprit(self.learner, batches, number, self.world.device, self.precision))
         if recipe.clip and norm > recipe.clip:
-            torch._foreach_mul_(list(gradients.values()), recipe.clip / (norm + 1e-6))
+            torch._foreach_mul_([pieces.held(g) for g in gradients.values()], recipe.clip / (norm + 1e-6))
         factor = recipe.schedule(number, recipe.steps)
         self.optimizers.step(factor)
         self.optimizers.zero_grad()
@@ -142,7 +142,8 @@ class Loop:
         if self.recipe.ema:
             decay = min(self.recipe.ema, (1 + self.progress.step) / (10 + self.progress.step))
             now = self.weights()
-            torch._foreach_lerp_(list(self.ema.values()), [now[n].detach() for n in self.ema], 1 - decay)
+            means = [pieces.held(t) for t in self.ema.values()]
+            torch._foreach_lerp_(means, [pieces.held(now[n]) for n in self.ema], 1 - decay)
 
     def start_average(self) -> None:
         """Begin the running mean at the weights as they are."""

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from ..parts import Stack
 from .muon import Muon
+from .ranks.pieces import sharded
 
 # What an optimiser remembers of a parameter, by its word for it: a number for each of its own, or of a row or column.
 MEMORY: dict[str, Callable[[Tensor], Tensor]] = {
@@ -122,10 +123,12 @@ def inner_matrices(model: nn.Module) -> set[Tensor]:
 
 
 def decaying(parameters: Iterable[Tensor], decay: float) -> list[dict[str, Any]]:
-    """Two groups: tables and matrices, which decay, and the rest, which does not."""
-    chosen = list(parameters)
-    parts = [([p for p in chosen if p.ndim >= 2], decay), ([p for p in chosen if p.ndim < 2], 0.0)]
-    return [{"params": group, "weight_decay": rate} for group, rate in parts if group]
+    """Tables and matrices, which decay, and the rest, which does not; sharded ones apart, as one kernel takes no two
+    kinds of tensors."""
+    groups: dict[tuple[bool, bool], list[Tensor]] = {}
+    for p in parameters:
+        groups.setdefault((p.ndim >= 2, sharded(p)), []).append(p)
+    return [{"params": some, "weight_decay": decay if wide else 0.0} for (wide, _), some in groups.items()]
 
 
 def fusible(parameters: Iterable[Tensor]) -> bool:
