@@ -36,6 +36,13 @@ def test_works_are_chosen_by_name_and_kind():
     assert {w.kind for w in works.QUICK.values()} == {w.kind for w in works.WORKS.values()}
 
 
+@pytest.mark.parametrize("name", works.WORKS.keys() - {"import"})
+def test_shapes_say_what_contestants_read(name):
+    work = works.WORKS[name]
+    assert work.model.config.keys() >= {"vocab", "width", "depth", "heads"}
+    assert works.QUICK[work.kind].model.config.keys() >= {"vocab", "width", "depth", "heads"}
+
+
 @pytest.mark.parametrize(
     ("name", "said"), [("decod", "did you mean decode"), ("train-", "did you mean train"), ("xyz", "known: encode")]
 )

@@ -39,7 +39,7 @@ def bound(work: Work, dtype: str, stored: int = 0) -> Bound | None:
         cache = rows * context * cost.cache_bytes(4 if dtype == "fp32" else 2)
         return Bound("read", steps * (cost.flops / 2 * BYTES[dtype] + cache))
     keys = length if work.kind == "encode" else (length + 1) / 2
-    head = 2 * shape.config["vocab"] * shape.config.get("width", 768) if work.kind == "prefill" else 0
+    head = 2 * shape.config["vocab"] * shape.config["width"] if work.kind == "prefill" else 0
     each = cost.flops + keys * cost.flops_per_key - head
     times = 3 if work.kind == "train" else 1
     return Bound("int8" if dtype == "int4" else dtype, times * rows * (length * each + head))

@@ -64,9 +64,10 @@ def language_model(name: str, stored: str = "fp32", **config: Any) -> Shape:
 
 
 STILL: dict[str, Any] = dict(dropout=0.0, attention_dropout=0.0)
-BERT = Shape("bert-base", "bert", dict(head="base", **STILL))
-GPT2 = Shape("gpt2-small", "gpt2", dict(embed_dropout=0.0, **STILL))
-LLAMA = language_model("llama-124m", vocab=50_257, width=768, depth=12, heads=12, hidden=2048)
+BASE: dict[str, Any] = dict(width=768, depth=12, heads=12)
+BERT = Shape("bert-base", "bert", dict(vocab=30_522, head="base", **BASE, **STILL))
+GPT2 = Shape("gpt2-small", "gpt2", dict(vocab=50_257, embed_dropout=0.0, **BASE, **STILL))
+LLAMA = language_model("llama-124m", vocab=50_257, hidden=2048, **BASE)
 LLAMA_1B = language_model(
     "llama-1b", "bf16", vocab=128_256, width=2048, depth=16, heads=32, kv_heads=8, hidden=8192
 )  # fmt: skip

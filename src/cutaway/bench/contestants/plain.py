@@ -59,7 +59,7 @@ def train(job: Job) -> Act:
     stored = {n.removeprefix("transformer."): t for n, t in weights.read_tensors(job.folder).items()}
     config = job.work.model.config
     depth = sum(name.endswith("ln_1.weight") for name in stored)
-    heads = config.get("heads", 12)
+    heads = config["heads"]
     hidden = stored["h.0.mlp.c_fc.bias"].shape[0]
     with torch.device("meta"):
         vocab, (places, width) = stored["wte.weight"].shape[0], stored["wpe.weight"].shape

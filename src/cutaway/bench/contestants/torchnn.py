@@ -49,7 +49,7 @@ def renamed(stored: dict[str, Tensor], layer: int) -> dict[str, Tensor]:
 
 def encode(job: Job) -> Act:
     stored = {name.removeprefix("bert."): t for name, t in weights.read_tensors(job.folder).items()}
-    model = Bert(stored, job.work.model.config.get("heads", 12)).to(job.device, DTYPES[job.entry.dtype]).eval()
+    model = Bert(stored, job.work.model.config["heads"]).to(job.device, DTYPES[job.entry.dtype]).eval()
     ids = tensor(job)
 
     @torch.inference_mode()
