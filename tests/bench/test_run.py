@@ -62,6 +62,13 @@ def test_a_contestant_that_fails_says_why(tmp_path: Path):
     assert child.process.returncode is not None
 
 
+def test_a_contestant_that_the_system_ended_says_so(tmp_path: Path):
+    with Child(Job(works.QUICK["encode"], Entry("torch.nn", "fp32"), tmp_path, 1)) as child:
+        child.process.kill()
+        with pytest.raises(FailedError, match="ended by SIGKILL, as a system does that has no memory left"):
+            child.hear()
+
+
 def test_importing_is_done_in_a_fresh_python(tmp_path: Path):
     job = Job(works.QUICK["import"], Entry("cutaway", "fp32"), tmp_path, 1)
     act = importing(f"open({str(tmp_path / 'here')!r}, 'w')")(job)

@@ -2,6 +2,7 @@
 
 import os
 import pickle
+import signal
 import subprocess
 import sys
 import tempfile
@@ -85,6 +86,9 @@ class Child(Process):
 
     def last_words(self) -> str:
         code = self.process.wait()
+        if code < 0:
+            name = signal.Signals(-code).name
+            return f"ended by {name}" + (", as a system does that has no memory left" if name == "SIGKILL" else "")
         self.errors.seek(0)
         lines = self.errors.read().decode(errors="replace").strip().splitlines()
         return lines[-1] if lines else f"ended with exit code {code}"
