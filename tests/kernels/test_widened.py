@@ -90,6 +90,15 @@ def test_a_gradient_of_a_gradient() -> None:
     assert (second(widened) - exact).abs().max() <= 4 * HALF * exact.abs().max()
 
 
+def test_gradients_of_each_row_by_themselves() -> None:
+    x, w, b = (t.detach() for t in parts(torch.float32, 5))
+    of_row = lambda product: torch.func.vmap(
+        torch.func.grad(lambda w, x: product(x, w, b).float().square().sum()), in_dims=(None, 0)
+    )(w, x)
+    exact = of_row(F.linear)
+    assert (of_row(widened) - exact).abs().max() <= 4 * HALF * exact.abs().max()
+
+
 def test_codes_stay_codes() -> None:
     x, w, _ = parts(torch.float32, 5)
     codes = pack(w.detach(), "int8")

@@ -19,15 +19,21 @@ def widened(x: Float[Tensor, "*B I"], weight: Float[Tensor, "O I"], bias: Float[
 class Widened(torch.autograd.Function):
     """The product and its gradients. Between the two, inputs are kept in bfloat16."""
 
+    generate_vmap_rule = True
+
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        ctx.save_for_backward(x, weight)
-        ctx.added = None if bias is None else bias.dtype
+    def forward(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         with torch.autocast("cpu", enabled=False):
             full, step = x.float(), max(1, WIDEST // weight.shape[1])
             parts = [F.linear(full, w.float()) for w in weight.split(step)]
         y = parts[0] if len(parts) == 1 else torch.cat(parts, -1)
-        return (y if bias is None else y.add_(bias)).bfloat16()
+        return (y if bias is None else y + bias).bfloat16()
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, Tensor | None], output: Tensor) -> None:
+        x, weight, bias = inputs
+        ctx.save_for_backward(x, weight)
+        ctx.added = None if bias is None else bias.dtype
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
