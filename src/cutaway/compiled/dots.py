@@ -38,7 +38,7 @@ from .lanes import (
 Array = NDArray[np.generic]
 Pieces = tuple[Array, Array, Array, Array]  # the upper and lower octets, what takes out the offset, and scales
 ALONE = 2  # so many rows of activations meet the weights as they are; for more, weights are made float32 first
-AHEAD = 2048  # bytes of codes that are asked for before they are read
+AHEAD = 4096  # bytes of codes that are asked for before they are read
 LARGEST = np.float32(127 * 128)  # of an integer of 15 bits
 
 

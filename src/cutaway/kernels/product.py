@@ -63,7 +63,7 @@ def product(x: Float[Tensor, "*B I"], weight: Weight, bias: Float[Tensor, " O"] 
 
 def wide(x: Tensor, weight: Tensor) -> bool:
     """Whether a product is to be in bfloat16, by its tensors or by autocast, where float32 is faster."""
-    if x.device.type != "cpu" or bfloat16_is_native() or torch.compiler.is_compiling() or not simple(x, weight):
+    if torch.compiler.is_compiling() or x.device.type != "cpu" or not simple(x, weight) or bfloat16_is_native():
         return False
     if torch.is_autocast_enabled("cpu"):
         return torch.get_autocast_dtype("cpu") == torch.bfloat16 and x.dtype != torch.float64
