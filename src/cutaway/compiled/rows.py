@@ -30,11 +30,10 @@ def rows_wide(
 @njit(cache=True)
 def rows_float(x: Array, w: Array, first: int, last: int, m: int, n: int, out: Array) -> None:
     """The same with weights of float32."""
-    rows, r = w.size // n, first
-    while m * n > STREAMED and r + 4 <= last:
+    rows, fours = w.size // n, (last - first) // 4 * 4 if m * n > STREAMED else 0
+    for r in range(first, first + fours, 4):
         by_four(w, r * n, x, m, n, out, r, rows)
-        r += 4
-    streamed(w, x, r, last, m, n, out, rows)
+    streamed(w, x, first + fours, last, m, n, out, rows)
 
 
 @njit(cache=True)
@@ -49,32 +48,30 @@ def rows_bfloat16(
         streamed(w, x, first, last, m, n, out, rows)
 
 
+def dot_codes(w: Array, scales: Array, bits: int, at: int, x: tuple[Array, Array, Array], i: int, n: int) -> float:
+    """``n`` codes from ``at`` on, times pieces of activations from ``i`` on."""
+    raise NotImplementedError  # only compiled code calls it
+
+
+@overload(dot_codes, strict=False)
+def choose_dot(w: Any, scales: Any, bits: Any, at: Any, x: Any, i: Any, n: Any) -> Any:
+    if w.dtype == types.int8:
+        return lambda w, scales, bits, at, x, i, n: dot_int8(w, scales, bits, at, x, i, n)
+    return lambda w, scales, bits, at, x, i, n: dot_int4(w, scales, bits, at, x, i, n)
+
+
 @njit(cache=True)
-def rows_int8(
+def rows_coded(
     x: Array, ready: Pieces, codes: Array, scales: Array, bits: int, first: int, last: int, m: int, n: int, out: Array
 ) -> None:
-    """The same with codes of 8 bits [o, n] and the bits of scales [o, n / group]."""
-    rows, parts, step = codes.size // n, ready[:3], ready[3]
+    """The same with codes of 8 bits [o, n] or of 4 [o, n / 2], and the bits of scales [o, n / group]."""
+    rows, parts, step = (scales.size << bits) // n, ready[:3], ready[3]
     if m > ALONE:
         rows_wide(x, codes, scales, bits, rows, first, last, m, n, out)
     else:
         for r in range(first, last):
             for i in range(m):
-                out[i * rows + r] = step[i] * dot_int8(codes, scales, bits, r * n, parts, i * n, n)
-
-
-@njit(cache=True)
-def rows_int4(
-    x: Array, ready: Pieces, codes: Array, scales: Array, bits: int, first: int, last: int, m: int, n: int, out: Array
-) -> None:
-    """The same with codes of 4 bits [o, n / 2]."""
-    rows, parts, step = 2 * codes.size // n, ready[:3], ready[3]
-    if m > ALONE:
-        rows_wide(x, codes, scales, bits, rows, first, last, m, n, out)
-    else:
-        for r in range(first, last):
-            for i in range(m):
-                out[i * rows + r] = step[i] * dot_int4(codes, scales, bits, r * n, parts, i * n, n)
+                out[i * rows + r] = step[i] * dot_codes(codes, scales, bits, r * n, parts, i * n, n)
 
 
 def prepare(x: Array, matrix: Any, m: int, n: int) -> Any:
@@ -100,10 +97,8 @@ def choose_pieces(x: Any, matrix: Any, m: Any, n: Any) -> Any:
 @overload(columns, strict=False)
 def choose_rows(x: Any, ready: Any, matrix: Any, first: Any, last: Any, m: Any, n: Any, out: Any) -> Any:
     kind = matrix[0].dtype
-    if kind == types.int8:
-        return lambda x, ready, matrix, first, last, m, n, out: rows_int8(x, ready, *matrix, first, last, m, n, out)
-    if kind == types.uint8:
-        return lambda x, ready, matrix, first, last, m, n, out: rows_int4(x, ready, *matrix, first, last, m, n, out)
+    if kind in (types.int8, types.uint8):
+        return lambda x, ready, matrix, first, last, m, n, out: rows_coded(x, ready, *matrix, first, last, m, n, out)
     if kind == types.uint16:
         return lambda x, ready, matrix, first, last, m, n, out: rows_bfloat16(x, *matrix, first, last, m, n, out)
     return lambda x, ready, matrix, first, last, m, n, out: rows_float(x, matrix[0], first, last, m, n, out)

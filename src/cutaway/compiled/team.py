@@ -108,7 +108,7 @@ def unowned(context: Any, b: Builder, kind: Any, value: Value, address: Value | 
 @intrinsic
 def lent(typing: Any, value: Any) -> Any:
     """The same arrays, which the caller keeps: calls count the uses of others, and for a count that threads share a
-    processor finishes all reads first, which takes a tenth of a product."""
+    processor finishes all reads first."""
     return value(value), lambda context, b, signature, args: unowned(context, b, signature.args[0], args[0])
 
 

@@ -90,14 +90,14 @@ def by_one(w: Array, at: int, x: Array, i: int, m: int, n: int, out: Array, r: i
 @njit(cache=True)
 def streamed(w: Array, x: Array, first: int, last: int, m: int, n: int, out: Array, rows: int) -> None:
     """Rows of weights, as they come from memory, with each of the ``m`` rows of ``x``."""
-    eights, r = m // 8 * 8, first
-    while r < last:
-        have = 2 if eights and r + 2 <= last else 1
-        for i in range(0, eights if have == 2 else 0, 8):
+    eights, end = m // 8 * 8, first + (last - first) // 2 * 2
+    for r in range(first, end, 2):
+        for i in range(0, eights, 8):
             two_by_eight(w, r * n, x, i * n, n, out, i * rows + r, rows)
-        for t in range(have):
-            by_one(w, (r + t) * n, x, eights if have == 2 else 0, m, n, out, r + t, rows)
-        r += have
+        by_one(w, r * n, x, eights, m, n, out, r, rows)
+        by_one(w, (r + 1) * n, x, eights, m, n, out, r + 1, rows)
+    if end < last:
+        by_one(w, end * n, x, 0, m, n, out, end, rows)
 
 
 @njit(cache=True)

@@ -1,5 +1,6 @@
 """Products of bfloat16 by way of float32, for processors that have no instructions for bfloat16."""
 
+from itertools import repeat
 from typing import Any
 
 import torch
@@ -25,9 +26,9 @@ class Widened(torch.autograd.Function):
     def forward(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         with torch.autocast("cpu", enabled=False):
             full, step = x.float(), max(1, WIDEST // weight.shape[1])
-            parts = [F.linear(full, w.float()) for w in weight.split(step)]
-        y = parts[0] if len(parts) == 1 else torch.cat(parts, -1)
-        return (y if bias is None else y + bias).bfloat16()
+            added = repeat(None) if bias is None else bias.float().split(step)
+            parts = [F.linear(full, w.float(), b).bfloat16() for w, b in zip(weight.split(step), added, strict=False)]
+        return parts[0] if len(parts) == 1 else torch.cat(parts, -1)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, Tensor | None], output: Tensor) -> None:

@@ -82,10 +82,7 @@ def write(model: Model, texts: list[str]) -> list[str]:
 
 @contextmanager
 def judging(model: nn.Module) -> Iterator[None]:
-    """Eval mode, and random numbers as if nothing had been drawn.
-
-    A sharded model's root stays whole after a forward pass that no backward pass follows: it becomes shards again, or
-    the next step would take the numbers that it had here."""
+    """Eval mode, and random numbers as if nothing had been drawn."""
     training = model.training
     model.eval()
     try:
@@ -93,8 +90,6 @@ def judging(model: nn.Module) -> Iterator[None]:
             yield
     finally:
         model.train(training)
-        if callable(reshard := getattr(model, "reshard", None)):
-            reshard()
 
 
 @contextmanager

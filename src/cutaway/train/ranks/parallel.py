@@ -6,13 +6,13 @@ then rows. Gradients end as the sum over ranks: divide a rank's summed loss by t
 the one that a single process would take."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 from torch.distributed.device_mesh import DeviceMesh
-from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
+from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
 from torch.distributed.tensor import DTensor, Replicate
 from torch.distributed.tensor.parallel import (
     ColwiseParallel,
@@ -77,7 +77,15 @@ def shard(learner: nn.Module, mesh: DeviceMesh, dtype: torch.dtype) -> nn.Module
         wrapped = fully_shard(module, mesh=mesh, mp_policy=policy)
         wrapped.set_gradient_divide_factor(1.0)
         wrapped.set_force_sum_reduction_for_comms(True)  # gloo has no other
+    wrapped.register_forward_hook(part_again)
     return learner
+
+
+def part_again(root: nn.Module, args: object, output: object) -> None:
+    """Shards again after a pass that no backward pass follows: PyTorch leaves the root whole, and the next pass would
+    take the numbers that it had then, whatever was written to its shards."""
+    if not torch.is_grad_enabled():
+        cast(FSDPModule, root).reshard()
 
 
 def once(mesh: DeviceMesh) -> Callable[[nn.Module, tuple[Any, ...]], tuple[Any, ...]]:
