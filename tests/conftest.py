@@ -1,5 +1,6 @@
 """One footing for every test: shapes checked, one thread, fixed seeds."""
 
+import signal
 from pathlib import Path
 
 import jaxtyping
@@ -38,6 +39,8 @@ if not COMPILING:
 settings.register_profile("cutaway", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("cutaway")
 torch.set_num_threads(1)
+# what a shell runs in the background ignores Ctrl-C, and so would every process that a test starts and interrupts
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -1,7 +1,6 @@
 """Small models that can be looked at by their texts, and what a page reads."""
 
 import json
-import signal
 from typing import Any
 
 import torch
@@ -41,8 +40,3 @@ def read(file: bytes) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
     """The arrays and the metadata of a safetensors file, by the reader of others."""
     size = int.from_bytes(file[:8], "little")
     return load(file), json.loads(file[8 : 8 + size]).get("__metadata__", {})
-
-
-def heeds_ctrl_c() -> None:
-    """For a process to be: what a shell runs in the background would ignore it."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from looking.small import TEXT, heeds_ctrl_c, opened, read, small
+from looking.small import TEXT, opened, read, small
 
 import cutaway
 from cutaway.looking.server import LONGEST, Server, files
@@ -276,9 +276,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_the_command_serves_until_it_is_interrupted(checkpoint: Path, tmp_path: Path) -> None:
     words = [sys.executable, "-m", "cutaway.cli", "look", str(checkpoint), "a b", "--no-browser"]
-    process = subprocess.Popen(
-        words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path, preexec_fn=heeds_ctrl_c
-    )
+    process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path)
     assert process.stdout is not None
     line = process.stdout.readline()
     began = time.monotonic()

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import torch
 from looking.pages.truth import Truth
-from looking.small import TARGET, heeds_ctrl_c
+from looking.small import TARGET
 from playwright.sync_api import BrowserContext, ConsoleMessage, Request
 
 import cutaway
@@ -68,9 +68,7 @@ class Server:
     def __post_init__(self) -> None:
         more = [] if self.target is None else ["--target", self.target]
         words = command("look", self.folder, self.text, *more, "--no-browser")
-        self.process = subprocess.Popen(
-            words, stdout=subprocess.PIPE, text=True, env=environment(), preexec_fn=heeds_ctrl_c
-        )
+        self.process = subprocess.Popen(words, stdout=subprocess.PIPE, text=True, env=environment())
         assert self.process.stdout is not None
         for line in self.process.stdout:
             self.lines.append(line)
