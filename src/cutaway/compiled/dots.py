@@ -18,17 +18,15 @@ from .lanes import (
     joined,
     largest,
     load,
+    load_codes,
     load_ints,
-    load_nibbles,
-    load_raised,
     load_signed,
     nearest,
     quads,
     split,
     spread,
     spread_bfloat16,
-    spread_two_by_4,
-    spread_two_by_8,
+    spread_two,
     store_offset,
     top,
     total,
@@ -38,7 +36,7 @@ from .lanes import (
 Array = NDArray[np.generic]
 Pieces = tuple[Array, Array, Array, Array]  # the upper and lower octets, what takes out the offset, and scales
 ALONE = 2  # so many rows of activations meet the weights as they are; for more, weights are made float32 first
-AHEAD = 4096  # bytes of codes that are asked for before they are read
+AHEAD = 4096  # codes that are asked for before they are read; half as many numbers of bfloat16 or float32
 LARGEST = np.float32(127 * 128)  # of an integer of 15 bits
 
 
@@ -56,31 +54,17 @@ def dot(w: Array, at: int, x: Array, i: int, n: int) -> float:
 
 
 @njit(cache=True)
-def dot_int8(w: Array, scales: Array, bits: int, at: int, x: tuple[Array, Array, Array], i: int, n: int) -> float:
+def dot_codes(w: Array, scales: Array, bits: int, at: int, x: tuple[Array, Array, Array], i: int, n: int) -> float:
+    """The same with codes of 8 or 4 bits, and with pieces of activations."""
     upper, lower, start = x
     t = zeros()
     for k in range(0, n, 64):
-        u, j = load_raised(w, at + k), i + k >> 1
+        u, j = load_codes(w, at + k), i + k >> 1
         fetch(w, at + k + AHEAD)
         high = quads(load_ints(start, j), u, load_signed(upper, i + k))
         low = quads(load_ints(start, j + 16), u, load_signed(lower, i + k))
         g = at + k >> bits
-        scale = spread_two_by_8(scales, g) if bits == 5 else spread_bfloat16(scales, g)
-        t = fma(joined(high, low), scale, t)
-    return total(t)
-
-
-@njit(cache=True)
-def dot_int4(w: Array, scales: Array, bits: int, at: int, x: tuple[Array, Array, Array], i: int, n: int) -> float:
-    upper, lower, start = x
-    t = zeros()
-    for k in range(0, n, 64):
-        u, j = load_nibbles(w, at + k >> 1), i + k >> 1
-        fetch(w, (at + k >> 1) + AHEAD)
-        high = quads(load_ints(start, j), u, load_signed(upper, i + k))
-        low = quads(load_ints(start, j + 16), u, load_signed(lower, i + k))
-        g = at + k >> bits
-        scale = spread_two_by_4(scales, g) if bits == 5 else spread_bfloat16(scales, g)
+        scale = spread_two(scales, g) if bits == 5 else spread_bfloat16(scales, g)
         t = fma(joined(high, low), scale, t)
     return total(t)
 
@@ -98,8 +82,8 @@ def pieces(x: Array, at: int, n: int, offset: int, half: int, upper: Array, lowe
     for k in range(0, n, 16):
         column = k
         if half:
-            byte = (k >> 6 << 5) + (k & 31)
-            column = byte + byte // half * half + (half if k & 32 else 0)
+            byte = (k >> 6 << 5) + (k >> 1 & 16)
+            column = byte + byte // half * half + (half if k & 16 else 0)
         split(nearest(fma(load(x, at + column), inverse, zeros())), upper, lower, at + k)
     for k in range(at, at + n, 64):
         store_offset(start, k >> 1, np.int32(offset), load_signed(upper, k))

@@ -32,15 +32,21 @@ from .vectors import (
 )  # fmt: skip
 
 
+def raised(b: Builder, x: Value) -> Value:
+    """Numbers of 8 bits + 128, as unsigned ones."""
+    return b.xor(x, same(OCTETS, -128))
+
+
 def nibbles(b: Builder, x: Value) -> Value:
-    """64 numbers of 4 bits from 32 bytes: the lower halves, then the upper ones."""
-    return pick(b, b.and_(x, same(x.type, 15)), b.lshr(x, same(x.type, 4)), list(range(64)))
+    """64 numbers of 4 bits from 32 bytes: the lower halves of 16 bytes, their upper halves, and so on."""
+    twice = b.bitcast(pick(b, x, x, [*range(16)] * 2 + [*range(16, 32)] * 2), vector(16, 32))
+    shifted = b.lshr(twice, ir.Constant(twice.type, ([0] * 8 + [4] * 8) * 2))
+    return b.and_(b.bitcast(shifted, OCTETS), same(OCTETS, 15))
 
 
-def two(run: int) -> Callable[[Builder, Value], Value]:
-    """Two bfloat16 that lie side by side, as sixteen floats in turns of ``run``."""
-    shifts = [0 if lane // run % 2 else 16 for lane in range(16)]
-    return lambda b, x: upper(b, b.shl(repeat(b, x, 16), ir.Constant(INTS, shifts)))
+def two(b: Builder, x: Value) -> Value:
+    """Two bfloat16 that lie side by side, eight times each."""
+    return upper(b, b.shl(repeat(b, x, 16), ir.Constant(INTS, [16] * 8 + [0] * 8)))
 
 
 def small(low: int, shift: int, offset: int) -> Callable[[Builder, Value], Value]:
@@ -65,19 +71,6 @@ def from_bfloat16(b: Builder, x: Value) -> Value:
 
 
 @intrinsic
-def load(typing: Any, row: Any, k: Any) -> Any:
-    """Sixteen numbers of float32, or of bfloat16 as uint16."""
-    whole = row.dtype == types.float32
-
-    def code(context: Any, b: Builder, signature: Any, args: Any) -> Value:
-        found = b.load(place(context, b, signature.args[0], *args, FLOATS if whole else SHORTS))
-        found.align = 1
-        return found if whole else from_bfloat16(b, found)
-
-    return floats(row, types.intp), code
-
-
-@intrinsic
 def store(typing: Any, row: Any, k: Any, x: Any) -> Any:
     """Sixteen numbers into a row of float32, or of bfloat16 as uint16."""
     whole = row.dtype == types.float32
@@ -90,16 +83,18 @@ def store(typing: Any, row: Any, k: Any, x: Any) -> Any:
     return types.none(row, types.intp, floats), code
 
 
-load_ints = loader(ints, INTS, lambda b, x: x)
-load_signed = loader(octets, OCTETS, lambda b, x: x)
-load_raised = loader(octets, OCTETS, lambda b, x: b.xor(x, same(OCTETS, -128)))  # int8 + 128, as unsigned
-load_nibbles = loader(octets, vector(8, 32), nibbles)
-spread_bfloat16 = loader(floats, ir.IntType(16), lambda b, x: upper(b, b.bitcast(repeat(b, x, 32), INTS)))
-spread_two_by_8 = loader(floats, ir.IntType(32), two(8))
-spread_two_by_4 = loader(floats, ir.IntType(32), two(4))
-load_int8 = loader(floats, vector(8, 16), lambda b, x: b.sitofp(b.sext(x, INTS), FLOATS))
-load_lower = loader(floats, vector(8, 16), small(15, 0, 8))
-load_upper = loader(floats, vector(8, 16), small(15, 4, 8))
+plain = lambda b, x: x
+load = loader(floats, {types.float32: (FLOATS, plain), types.uint16: (SHORTS, from_bfloat16)})
+load_ints = loader(ints, {types.int32: (INTS, plain)})
+load_signed = loader(octets, {types.int8: (OCTETS, plain)})
+load_codes = loader(octets, {types.int8: (OCTETS, raised), types.uint8: (vector(8, 32), nibbles)})
+spread_bfloat16 = loader(
+    floats, {types.uint16: (ir.IntType(16), lambda b, x: upper(b, b.bitcast(repeat(b, x, 32), INTS)))}
+)
+spread_two = loader(floats, {types.uint16: (ir.IntType(32), two)})
+load_int8 = loader(floats, {types.int8: (vector(8, 16), lambda b, x: b.sitofp(b.sext(x, INTS), FLOATS))})
+load_lower = loader(floats, {types.uint8: (vector(8, 16), small(15, 0, 8))})
+load_upper = loader(floats, {types.uint8: (vector(8, 16), small(15, 4, 8))})
 
 
 def fetcher(lines: Callable[[Any], int]) -> Any:
@@ -107,7 +102,7 @@ def fetcher(lines: Callable[[Any], int]) -> Any:
 
     @intrinsic
     def fetch(typing: Any, row: Any, k: Any) -> Any:
-        """Ask for memory from element ``k`` on, which need not exist, before it is needed."""
+        """Ask for memory from number ``k`` on, which need not exist, before it is needed."""
 
         def code(context: Any, b: Builder, signature: Any, args: Any) -> Value:
             byte, number = ir.IntType(8).as_pointer(), ir.IntType(32)

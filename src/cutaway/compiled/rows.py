@@ -5,7 +5,7 @@ from typing import Any
 from numba import njit, types
 from numba.extending import overload
 
-from .dots import ALONE, Array, Pieces, all_pieces, dot_int4, dot_int8
+from .dots import ALONE, Array, Pieces, all_pieces, dot_codes
 from .tiles import aligned, by_four, by_one, streamed, widen
 
 STREAMED = 2**14  # numbers of activations that stay near while weights of floats stream by
@@ -46,18 +46,6 @@ def rows_bfloat16(
         rows_wide(x, w, scales, bits, rows, first, last, m, n, out)
     else:
         streamed(w, x, first, last, m, n, out, rows)
-
-
-def dot_codes(w: Array, scales: Array, bits: int, at: int, x: tuple[Array, Array, Array], i: int, n: int) -> float:
-    """``n`` codes from ``at`` on, times pieces of activations from ``i`` on."""
-    raise NotImplementedError  # only compiled code calls it
-
-
-@overload(dot_codes, strict=False)
-def choose_dot(w: Any, scales: Any, bits: Any, at: Any, x: Any, i: Any, n: Any) -> Any:
-    if w.dtype == types.int8:
-        return lambda w, scales, bits, at, x, i, n: dot_int8(w, scales, bits, at, x, i, n)
-    return lambda w, scales, bits, at, x, i, n: dot_int4(w, scales, bits, at, x, i, n)
 
 
 @njit(cache=True)

@@ -140,10 +140,10 @@ def widen_int8(w: Array, scales: Array, bits: int, at: int, out: Array, n: int) 
 def widen_int4(w: Array, scales: Array, bits: int, at: int, out: Array, n: int) -> None:
     half = 1 << bits - 1
     for k in range(0, n, 2 * half):
-        scale, byte = spread_bfloat16(scales, at + k >> bits), at + k >> 1
+        scale = spread_bfloat16(scales, at + k >> bits)
         for j in range(0, half, 16):
-            store(out, k + j, fma(load_lower(w, byte + j), scale, zeros()))
-            store(out, k + half + j, fma(load_upper(w, byte + j), scale, zeros()))
+            store(out, k + j, fma(load_lower(w, at + k + 2 * j), scale, zeros()))
+            store(out, k + half + j, fma(load_upper(w, at + k + 2 * j), scale, zeros()))
 
 
 def widen(w: Array, scales: Array, bits: int, at: int, out: Array, n: int) -> None:

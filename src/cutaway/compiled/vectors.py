@@ -1,6 +1,6 @@
 """Vectors of LLVM as values that Numba knows: sixteen float32, sixteen int32, sixty-four octets."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from llvmlite import ir
@@ -70,15 +70,18 @@ def upper(b: Builder, x: Value) -> Value:
 
 
 def place(context: Any, b: Builder, kind: Any, row: Value, k: Value, memory: ir.Type) -> Value:
-    """Where element ``k`` of an array lies, as a pointer to ``memory``."""
+    """Where number ``k`` of an array lies, as a pointer to ``memory``; in an array of uint8 there are two a byte."""
+    k = b.lshr(k, ir.Constant(k.type, int(kind.dtype == types.uint8)))
     return b.bitcast(b.gep(context.make_array(kind)(context, b, row).data, [k]), memory.as_pointer())
 
 
-def loader(result: types.Type, memory: ir.Type, convert: Callable[[Builder, Value], Value]) -> Any:
-    """``load(row, k)``: what lies in memory from element ``k`` on, converted."""
+def loader(result: types.Type, ways: Mapping[types.Type, tuple[ir.Type, Callable[[Builder, Value], Value]]]) -> Any:
+    """``load(row, k)``: what lies in memory from number ``k`` on, converted, in a way for each kind of number."""
 
     @intrinsic
     def found_in(typing: Any, row: Any, k: Any) -> Any:
+        memory, convert = ways[row.dtype]
+
         def code(context: Any, b: Builder, signature: Any, args: Any) -> Value:
             found = b.load(place(context, b, signature.args[0], *args, memory))
             found.align = 1
