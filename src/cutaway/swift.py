@@ -105,8 +105,8 @@ class Swift:
             ctx.at, seen, layers[0].parts, self.weights[layers], *self.places(layers, kept),
             flat(torch.empty(batch * queries * (width + wide))),
         )  # fmt: skip
-        size, phases = sum(layer.size for layer in layers), PHASES * len(layers)
-        run(size, lambda threads: CREW.run(compiled(name), args, threads, phases))
+        kind, phases = (name, sum(layer.size for layer in layers), x.numel()), PHASES * len(layers)
+        run(kind, lambda threads: CREW.run(compiled(name), args, threads, phases))
 
     def memory(
         self, layers: Sequence[Layer], x: Tensor, ctx: Context, dtype: torch.dtype

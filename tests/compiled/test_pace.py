@@ -4,8 +4,6 @@ import pytest
 
 from cutaway.compiled.pace import LAST, Pace
 
-SIZE = 1000
-
 
 class World:
     """Products that take one or two seconds, or much longer while another process is busy."""
@@ -23,7 +21,7 @@ class World:
     def run(self, pace: Pace, times: int, threads: int = 2) -> list[int]:
         used = []
         for _ in range(times):
-            pace.run(self.work, SIZE, threads)
+            pace.run(self.work, "product", threads)
             used.append(self.threads)
         return used
 

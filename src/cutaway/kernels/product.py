@@ -7,7 +7,7 @@ PyTorch's own ``F.linear`` is the plain version, and all there is for gradients,
 - bfloat16 is multiplied as float32 by a processor that has no instructions for it: sums are float32 either way, and
   only the result is rounded."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import cache
@@ -119,7 +119,10 @@ def by_rows(x: Tensor, weight: Weight, bias: Tensor | None) -> Tensor:
     added = NO_BIAS if bias is None else flat(bias.float())
     args = flat(x.float().contiguous()), matrix, x.numel() // n, n, added, flat(out)
     helped = lambda threads: CREW.run(compiled("shared"), args, threads, 1)
-    run(size, helped if size >= LARGE else lambda threads: pooled(threads, compiled("multiplied"), args))
+    run(
+        ("rows", size, x.numel()),
+        helped if size >= LARGE else lambda threads: pooled(threads, compiled("multiplied"), args),
+    )
     return out.to(x.dtype)
 
 
@@ -134,10 +137,10 @@ def compiled(name: str) -> Callable[..., None]:
     return cast(Callable[..., None], getattr(import_module("..compiled.step", __package__), name))
 
 
-def run(size: int, work: Callable[[int], object]) -> None:
-    """Compiled work that reads ``size`` bytes, on as many threads as are worth it."""
+def run(kind: Hashable, work: Callable[[int], object]) -> None:
+    """Compiled work on as many threads as are worth it; what is of one ``kind`` takes equally long."""
     with LOCK:
-        PACE.run(work, size, torch.get_num_threads())
+        PACE.run(work, kind, torch.get_num_threads())
 
 
 def pooled(threads: int, work: Callable[..., None], args: tuple[Any, ...]) -> None:
