@@ -18,6 +18,7 @@ SOURCE = Path(__file__).parents[1] / "src"
 LAYER = {
     "cutaway.scores": 0,
     "cutaway.names": 0,
+    "cutaway.heap": 0,
     "cutaway.compiled": 0,
     "cutaway.kernels": 1,
     "cutaway.parts": 2,

@@ -8,6 +8,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn.init import normal_, zeros_
 
+from ..heap import settle
 from ..scores import OPEN
 from .context import Context
 from .heads import Unembed
@@ -29,6 +30,7 @@ class Network(nn.Module):
 
     def __init__(self, config: Any):
         super().__init__()
+        settle()
         self.config = config
 
     def initialise(self) -> None:

@@ -15,12 +15,12 @@ from torch import Tensor, nn
 from .. import hub
 from ..data.batches import Batches
 from ..data.order import key
+from ..heap import keeping
 from ..model import Model
 from ..storage import read_json
 from . import checkpoints
 from .adaptation.lora import dense
 from .evaluation import Judge, judging, wearing
-from .heap import keeping
 from .heed import heeding
 from .learner import Learner
 from .objectives import Batch, Objective

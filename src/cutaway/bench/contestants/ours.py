@@ -106,7 +106,7 @@ class Same(Batches):
 
 def train(job: Job) -> Act:
     """Cutaway's loop, every part of its step."""
-    from ...train.heap import keeping
+    from ...heap import keeping
     from ...train.learner import Learner
     from ...train.loop import Loop
     from ...train.objectives import CausalLM
