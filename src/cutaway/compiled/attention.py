@@ -8,8 +8,9 @@ import numpy as np
 from numba import njit
 
 from .dots import Array
-from .lanes import add, exponential, fma, load, spread, store, total, zeros
+from .lanes import add, exponential, fma, higher, load, spread, store, top, total, zeros
 from .team import Team, did, meet, take
+from .tiles import four, grown, put
 
 Sizes, Strides = tuple[int, int, int, int, int], tuple[int, int, int]
 Kept = tuple[Array, Strides, Array, Strides, int]  # keys, values, strides of row, head and slot; the first slot
@@ -63,6 +64,43 @@ def attend(team: Team, q: Array, kept: Kept, place: Any, seen: Any, sizes: Sizes
 
 
 @njit(cache=True)
+def compared(q: Array, at: int, k: Array, begin: int, stride: int, keys: int, d: int, s: Array) -> None:
+    """The products of a query with so many keys."""
+    none = zeros(), zeros(), zeros(), zeros()
+    whole = keys // 16 * 16
+    for j in range(0, whole, 16):  # every fourth key is added to one of the four
+        w, x, y, z = none, none, none, none
+        for c in range(0, d, 16):
+            u, row = load(q, at + c), begin + j * stride + c
+            w, x = grown(w, u, four(k, row, 4 * stride)), grown(x, u, four(k, row + stride, 4 * stride))
+            row += 2 * stride
+            y, z = grown(y, u, four(k, row, 4 * stride)), grown(z, u, four(k, row + stride, 4 * stride))
+        put((w, x, y, z), s, j, 4)
+    for j in range(whole, keys):
+        t = zeros()
+        for c in range(0, d, 16):
+            t = fma(load(k, begin + j * stride + c), load(q, at + c), t)
+        s[j] = total(t)
+
+
+@njit(cache=True)
+def summed(s: Array, v: Array, begin: int, stride: int, keys: int, d: int, out: Array, at: int) -> None:
+    """The sum of so many values, times their weights: 64 numbers of each at a time, so that all are read once."""
+    whole = d // 64 * 64
+    for c in range(0, whole, 64):
+        t = zeros(), zeros(), zeros(), zeros()
+        for j in range(keys):
+            t = grown(t, spread(s[j]), four(v, begin + j * stride + c, 16))
+        for i in range(4):
+            store(out, at + c + 16 * i, t[i])
+    for c in range(whole, d, 16):
+        one = zeros()
+        for j in range(keys):
+            one = fma(load(v, begin + j * stride + c), spread(s[j]), one)
+        store(out, at + c, one)
+
+
+@njit(cache=True)
 def attend_head(
     q: Array, kept: Kept, place: Any, seen: Any, sizes: Sizes, scale: float, out: Array, b: int, h: int, s: Array
 ) -> None:
@@ -77,16 +115,16 @@ def attend_head(
         s[keys:] = -np.inf
         at, extra = ((b * queries + i) * heads + h) * d, b * bs[0] + h * bs[1] + i * bs[2]
         turn(q, at, cos, sin, (b * queries + i) * stride, half)
-        most = np.float32(-np.inf)
-        for j in range(keys):
-            t = zeros()
-            for c in range(0, d, 16):
-                t = fma(load(k, begin + j * ks[2] + c), load(q, at + c), t)
-            found = np.float32(scale) * total(t)
-            if bias.size:
-                found += bias[extra + j]
-            s[j] = found
-            most = max(most, found)
+        for c in range(0, d, 16):
+            store(q, at + c, fma(load(q, at + c), spread(np.float32(scale)), zeros()))
+        compared(q, at, k, begin, ks[2], keys, d, s)
+        if bias.size:
+            for j in range(keys):
+                s[j] += bias[extra + j]
+        high = load(s, 0)
+        for j in range(16, s.size, 16):
+            high = higher(high, load(s, j))
+        most = top(high)
         if most == -np.inf:  # a query that sees nothing gives 0
             out[at : at + d] = 0
             continue
@@ -95,9 +133,7 @@ def attend_head(
             e = exponential(add(load(s, j), shift))
             store(s, j, e)
             weight = add(weight, e)
-        part = np.float32(1) / total(weight)
+        summed(s, v, values, vs[2], keys, d, out, at)
+        part = spread(np.float32(1) / total(weight))
         for c in range(0, d, 16):
-            t = zeros()
-            for j in range(keys):
-                t = fma(load(v, values + j * vs[2] + c), spread(s[j]), t)
-            store(out, at + c, fma(t, spread(part), zeros()))
+            store(out, at + c, fma(load(out, at + c), part, zeros()))

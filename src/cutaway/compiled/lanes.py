@@ -262,6 +262,12 @@ def largest(typing: Any, x: Any, y: Any) -> Any:
 
 
 @intrinsic
+def higher(typing: Any, x: Any, y: Any) -> Any:
+    """Of each pair, the one that is more."""
+    return floats(floats, floats), lambda context, b, signature, args: b.select(b.fcmp_ordered(">", *args), *args)
+
+
+@intrinsic
 def exponential(typing: Any, x: Any) -> Any:
     """``eˣ`` to 2e-7 of its value, from e⁻⁸⁷ (below: 0) to e⁸⁷: ``2^i p(r)``, ``x = (i + r) ln 2``, ``|r| <= 1/2``."""
 
