@@ -46,7 +46,10 @@ def bound(work: Work, dtype: str, stored: int = 0) -> Bound | None:
 
 
 def weight(work: Work, dtype: str) -> float:
-    """Bytes that a contestant will about hold: its weights, twice where they are converted, and a process."""
+    """Bytes that a contestant will about hold: its weights, twice where they are converted, and a process.
+
+    Training holds float32 weights, gradients and two moments, what autograd keeps of the logits, three times, and some
+    17 numbers a token, layer and channel (Korthikanti et al., 2022)."""
     base = 6e8
     if work.shape is None:
         return base
@@ -55,5 +58,8 @@ def weight(work: Work, dtype: str) -> float:
     shape = work.shape
     network = hub.sketch(shape.family, families.module(shape.family).Config(**shape.config))
     numbers = sum(p.numel() for p in network.parameters())
-    factor = {"fp32": 4.0, "bf16": 2.0, "int8": 5.0, "int4": 5.0}[dtype] * (4 if work.kind == "train" else 1)
-    return base + factor * numbers
+    if work.kind == "train":
+        config = shape.config
+        kept = work.batch * work.length * (3 * config["vocab"] + 17 * config["depth"] * config["width"])
+        return base + 4.0 * (4 * numbers + kept)
+    return base + {"fp32": 4.0, "bf16": 2.0, "int8": 5.0, "int4": 5.0}[dtype] * numbers
