@@ -26,7 +26,7 @@ def ours(job: Job, turn: Turn) -> None:
 
 
 def run_loop(job: Job, turn: Turn, learner: Any) -> None:
-    from cutaway.train.heap import keeping
+    from cutaway.heap import keeping
     from cutaway.train.loop import Loop
     from cutaway.train.objectives import CausalLM
     from cutaway.train.optimizers import Optimizer, Optimizers

@@ -310,3 +310,13 @@ sys.argv = ["cutaway", "--help"]
 main()
 """
     assert run(code).endswith("\nFalse\n")
+
+
+@pytest.mark.parametrize("file", sorted((SOURCE.parent / "benchmarks").glob("*.py")), ids=lambda file: file.name)
+def test_what_benchmarks_import_is_there(file):
+    """They are run by hand, so nothing else would notice a name that has moved."""
+    nodes = [n for n in ast.walk(ast.parse(file.read_text())) if isinstance(n, ast.ImportFrom) and n.level == 0]
+    for node in nodes:
+        if node.module and node.module.split(".")[0] == "cutaway":
+            for alias in node.names:
+                exec(f"from {node.module} import {alias.name}", {})
