@@ -150,3 +150,9 @@ def test_changed_weights_count_at_once() -> None:
         model.stack.blocks[1].mlp.sublayer.down.weight.zero_()
         model(ids, cache=slow)
         assert (model(ids, cache=slow).logits - swift).abs().max() < 1e-4
+
+
+def test_transposed_weights_of_a_checkpoint_lie_as_they_are_read(tmp_path):
+    """GPT-2's files hold [in, out]: a view of them would go past the kernels."""
+    cutaway.save(cutaway.build("gpt2", vocab=64, width=64, depth=1, heads=1, length=16), tmp_path / "gpt2")
+    assert all(p.is_contiguous() for p in cutaway.load(tmp_path / "gpt2").parameters())

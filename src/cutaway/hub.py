@@ -114,15 +114,15 @@ def fill(network: Network, ours: Mapping[str, Tensor]) -> None:
         raise KeyError(f"{some(missing)} missing from the checkpoint")
     if left := sorted(given.keys() - expected.keys()):
         raise KeyError(f"{some(left)} in the checkpoint, which this architecture has no place for")
-    wrong = [
-        f"{n} is {list(t.shape)}, not {list(expected[n])}" for n, t in given.items() if tuple(t.shape) != expected[n]
-    ]
+    unlike = [(n, t) for n, t in given.items() if tuple(t.shape) != expected[n]]
+    wrong = [f"{n} is {list(t.shape)}, not {list(expected[n])}" for n, t in unlike]
     if wrong:
         raise ValueError(f"shapes do not fit the config: {'; '.join(wrong[:5])}" + (" ..." if wrong[5:] else ""))
     codes = (f"{n}.{of}" for n in quantization.quantized(network) for of in ("codes", "scales"))
     if odd := [n for n in codes if given[n].dtype != state[n].dtype]:
         raise ValueError(f"{odd[0]} must be {state[odd[0]].dtype}, got {given[odd[0]].dtype}")
-    network.load_state_dict(given, assign=True)
+    # a transposed view of a file, as GPT-2's, is read several times slower in every product
+    network.load_state_dict({n: t.contiguous() for n, t in given.items()}, assign=True)
 
 
 def untied(network: Network, model_type: str, ours: Mapping[str, Tensor]) -> Network:
