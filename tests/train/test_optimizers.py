@@ -1,5 +1,7 @@
 """Optimisers: which parameters go where, Muon against PyTorch's, memory written and read back."""
 
+from copy import deepcopy
+
 import pytest
 import torch
 import transformers
@@ -110,11 +112,12 @@ def test_refused(wrong):
 
 
 @pytest.mark.parametrize("kind", ["adamw", "muon", "adafactor"])
-def test_a_loaded_checkpoint_learns_as_a_fresh_model(kind, tmp_path):
-    """GPT-2's q, k and v are cut out of one turned matrix; they must not be written to as if they stood in order."""
+def test_weights_cut_out_of_a_common_matrix_learn_as_those_in_order(kind):
+    """They may be turned, too, as q, k and v in GPT-2's files; nothing may write to them as if they stood in order."""
     one = small()
-    cutaway.save(one, tmp_path / "model")
-    two = cutaway.load(tmp_path / "model").train()
+    two = deepcopy(one)
+    for p in two.parameters():
+        p.data = torch.cat([p.data.T, p.data.T], 1)[:, : len(p)].T if p.dim() == 2 else p.data
     assert not all(p.is_contiguous() for p in two.parameters())
     for model in (one, two):
         train(model, Optimizers(model, Optimizer(kind, lr=1e-2)))
