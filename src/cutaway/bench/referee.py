@@ -20,7 +20,6 @@ from .peers import OURS, Entry, Peer, invited
 from .works import DTYPES, Work, chosen
 
 LIMITS = ("fp32", "bf16", "int8", "read", "file")
-FIRST = Entry(OURS, "fp32")
 REST = 0.25  # seconds between turns: thread pools go on spinning for a while
 SHARE = 0.7  # of the free memory that contestants may fill together
 Tell = Callable[[str], None]
@@ -41,10 +40,12 @@ class Settings:
 @dataclass
 class Result:
     """What one contestant did in one work: seconds of every round, alone and ``beside`` a busy process, seconds to
-    the first token, bytes of memory at most; or, in ``said``, why not."""
+    the first token, bytes of memory at most; or, in ``said``, why not. ``against`` are Cutaway's seconds, plain and
+    in the same precision, of the same rounds."""
 
     entry: Entry
     seconds: list[float] = field(default_factory=list)
+    against: list[float] = field(default_factory=list)
     first: list[float] = field(default_factory=list)
     beside: list[float] = field(default_factory=list)
     peak: int = 0
@@ -55,6 +56,22 @@ class Result:
     def comparable(self) -> bool:
         agrees = self.difference is not None and self.difference.within(self.entry.dtype)
         return agrees and bool(self.seconds) and not self.said
+
+    @property
+    def ratios(self) -> list[float]:
+        """How many times as fast as this contestant Cutaway was, round by round; nothing if they do not compare."""
+        if not self.comparable or not self.against:
+            return []
+        return [theirs / ours for theirs, ours in zip(self.seconds, self.against, strict=True)]
+
+    def extend(self, more: "Result") -> None:
+        """The same contestant's rounds with others."""
+        self.seconds += more.seconds
+        self.against += more.against
+        self.first += more.first
+        self.beside += more.beside
+        self.peak = max(self.peak, more.peak)
+        self.said = self.said or more.said
 
 
 @dataclass
@@ -71,18 +88,6 @@ class Measured:
         """The median of each limit."""
         names = self.limits[0] if self.limits else ()
         return {name: float(np.median([r[name] for r in self.limits])) for name in names}
-
-    def base(self, entry: Entry) -> Result | None:
-        """Cutaway, plain, in an entry's precision."""
-        found = (r for r in self.results if r.entry == Entry(OURS, entry.dtype))
-        return next((r for r in found if r.comparable), None)
-
-    def ratios(self, result: Result) -> list[float]:
-        """How many times as fast as this contestant Cutaway was, round by round; nothing if they do not compare."""
-        base = self.base(result.entry)
-        if base is None or not result.comparable:
-            return []
-        return [theirs / ours for theirs, ours in zip(result.seconds, base.seconds, strict=True)]
 
     def of_limit(self, result: Result) -> float | None:
         """The share of the speed that the machine's limits allow."""
@@ -105,12 +110,30 @@ def available() -> float:
     return float(line.split()[1]) * 1024
 
 
+def plain(dtype: str) -> Entry:
+    """Cutaway as the others are compared with it."""
+    return Entry(OURS, dtype)
+
+
 def groups(work: Work, entries: Sequence[Entry]) -> list[list[Entry]]:
-    """Who takes turns with whom: all with all if there is memory for it, else each precision for itself."""
+    """Who takes turns with whom: all with all if there is memory for it.
+
+    Else each precision for itself, as many as there is memory for, and Cutaway with each of them."""
     need = {entry: bounds.weight(work, entry.dtype) for entry in entries}
-    if sum(need.values()) <= SHARE * available():
+    room, found = SHARE * available(), []
+    if sum(need.values()) <= room:
         return [list(entries)]
-    return [found for dtype in DTYPES if (found := [e for e in entries if e.dtype == dtype])]
+    for dtype in DTYPES:
+        base = [entry for entry in entries if entry == plain(dtype)]
+        some = list(base)
+        for entry in entries:
+            if entry.dtype == dtype and entry not in base:
+                if len(some) > len(base) and sum(need[e] for e in some) + need[entry] > room:
+                    found.append(some)
+                    some = list(base)
+                some.append(entry)
+        found += [some] if some else []
+    return found
 
 
 @contextmanager
@@ -223,6 +246,9 @@ def race(
         found = rounds(jobs[0].work, children, limits, busy, s)
         for result, peak in answers(children, "peak"):
             result.peak = peak
+    for _, result in children.values():
+        _, ours = children.get(plain(result.entry.dtype).name, (None, result))
+        result.against = list(ours.seconds) if ours.entry.peer == OURS and ours.comparable else []
     return [result for _, result in children.values()], found, reference
 
 
@@ -233,7 +259,7 @@ def measure(work: Work, here: Mapping[str, Peer], folder: Path, s: Settings) -> 
     jobs = [Job(work, entry, where, s.threads, s.device) for entry in entries]
     found = Measured(work, [], [])
     if work.shape is not None and not where.exists():
-        prepare(Job(work, FIRST, where, s.threads, s.device))
+        prepare(Job(work, plain("fp32"), where, s.threads, s.device))
     found.stored = sum(file.stat().st_size for file in where.glob("*.safetensors"))
     ready = []
     for job in jobs:
@@ -248,7 +274,11 @@ def measure(work: Work, here: Mapping[str, Peer], folder: Path, s: Settings) -> 
     reference: Array | None = None
     for group in groups(work, [job.entry for job in ready]):
         results, limits, reference = race([job for job in ready if job.entry in group], reference, s)
-        found.results += results
+        for result in results:
+            if (before := next((r for r in found.results if r.entry == result.entry), None)) is None:
+                found.results.append(result)
+            else:
+                before.extend(result)
         found.limits += limits
     order = {entry: i for i, entry in enumerate(entries)}
     found.results.sort(key=lambda result: order[result.entry])

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from rich.table import Table
 
-from .referee import Measured, Result, Settings
+from .referee import Measured, Result, Settings, plain
 
 PACKAGES = ("torch", "transformers", "x-transformers", "ctranslate2", "llama-cpp-python", "numba", "numpy")
 
@@ -84,9 +84,9 @@ def row(measured: Measured, result: Result) -> list[str]:
     entry, gap = result.entry, result.difference
     if result.said:
         return [entry.name, result.said]
-    ratios, share, fast = measured.ratios(result), measured.of_limit(result), kept(result)
+    ratios, share, fast = result.ratios, measured.of_limit(result), kept(result)
     assert gap is not None
-    ratio = f"{figure(quartiles(ratios)[1])}x" if ratios and measured.base(entry) is not result else ""
+    ratio = f"{figure(quartiles(ratios)[1])}x" if ratios and entry != plain(entry.dtype) else ""
     return [
         entry.name,
         spread([measured.work.units / t for t in result.seconds]),
@@ -127,7 +127,7 @@ def as_json(found: Iterable[Measured], missing: Sequence[str], about: Mapping[st
     """Everything, with the times of every round."""
 
     def one(measured: Measured, result: Result) -> dict[str, Any]:
-        ratios = measured.ratios(result)
+        ratios = result.ratios
         return {
             **asdict(result), "name": result.entry.name, "comparable": result.comparable,
             "speed": quartiles([measured.work.units / t for t in result.seconds]) if result.seconds else None,

@@ -31,8 +31,8 @@ def prepare(job: Job) -> None:
 
 def opened(job: Job) -> Any:
     dtype = job.entry.dtype
-    model = cutaway.load(job.folder, dtype=DTYPES.get(dtype, torch.float32), device=job.device)
-    return model if dtype in DTYPES else cutaway.quantize(model, dtype)
+    codes = None if dtype in DTYPES else dtype
+    return cutaway.load(job.folder, dtype=DTYPES.get(dtype, torch.float32), device=job.device, quantize=codes)
 
 
 def decode(job: Job) -> Act:
