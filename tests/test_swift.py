@@ -23,12 +23,16 @@ FAMILIES: dict[str, tuple[dict[str, Any], int]] = {
     "phi3": (WIDE, 2),
     "gpt2": (SIZES, 2),
     "bloom": (SIZES, 2),
-    "gemma2": (WIDE | dict(kv_heads=4, head_dim=64), 2),  # its attention caps scores, so it takes the modules
+    "gemma2": (WIDE | dict(kv_heads=4, head_dim=64, score_cap=2.0), 2),
     "t5": (WIDE, 2),
     "bart": (HALVES, 2),
     "marian": (HALVES, 2),
-    "olmo2": (WIDE, 0),  # its attention norms q and k
-    "gpt_neox": (WIDE, 0),  # its blocks are parallel
+    "olmo2": (WIDE, 2),  # its attention norms q and k as a whole,
+    "qwen3": (WIDE | dict(kv_heads=2), 2),  # and this one their heads
+    "gpt_neox": (WIDE, 2),  # its blocks are parallel,
+    "gptj": (SIZES | dict(turned=32), 2),  # with one norm,
+    "falcon": (SIZES | dict(kv_heads=1), 2),
+    "mixtral": (WIDE | dict(kv_heads=4, experts=4, top=2), 0),
 }
 # The largest difference of logits, in their standard deviations; bfloat16 rounds the stream once a block, not an op.
 TOLERANCE = {"float32": 3e-5, "bfloat16": 0.15, "int8": 5e-3, "int4": 5e-3}
@@ -58,7 +62,7 @@ def steps(model: Model, plain: bool) -> tuple[Tensor, NetworkStep]:
     if plain:
         step.cache.run = plainly
     found = [step(ids, None), *(step(more[:, i : i + 1], None) for i in range(6))]
-    if model.config.__dict__.get("windows") is None or model.origin.model_type != "mistral":
+    if not any(vars(model.config).get("windows", ())):
         found += step.again(more[:, 6:9], step.cache.length - 1).unbind(1)
     return torch.stack(found), step
 
@@ -68,6 +72,9 @@ def steps(model: Model, plain: bool) -> tuple[Tensor, NetworkStep]:
     [
         *((family, "float32") for family in FAMILIES),
         *(("llama", how) for how in ("bfloat16", "int8", "int4")),
+        ("gpt_neox", "bfloat16"),
+        ("qwen3", "bfloat16"),
+        ("gemma2", "int8"),
         ("bart", "int4"),
     ],
 )

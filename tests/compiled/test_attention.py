@@ -19,9 +19,10 @@ NONE = np.empty(0, np.float32)
     share=st.sampled_from([1, 2]),
     queries=st.integers(1, 3),
     masked=st.booleans(),
+    cap=st.sampled_from([0.0, 2.0]),
     seed=st.integers(0, 1000),
 )
-def test_every_length_and_width(dtype, keys, first, d, share, queries, masked, seed):
+def test_every_length_and_width(dtype, keys, first, d, share, queries, masked, cap, seed):
     generator = torch.Generator().manual_seed(seed)
     batch, heads, room = 2, 4, first + keys + 2
     q = torch.randn(batch, queries, heads, d, generator=generator)
@@ -31,12 +32,13 @@ def test_every_length_and_width(dtype, keys, first, d, share, queries, masked, s
     bias = torch.zeros(hidden.shape).masked_fill(hidden, -torch.inf)
     bias[0, 0, 0] = -torch.inf  # sees nothing
     seen_k, seen_v = (t[:, :, first : first + keys].float().repeat_interleave(share, 1) for t in (k, v))
-    scores = 0.3 * q.transpose(1, 2) @ seen_k.mT + (bias if masked else 0)
+    scores = 0.3 * q.transpose(1, 2) @ seen_k.mT
+    scores = (cap * torch.tanh(scores / cap) if cap else scores) + (bias if masked else 0)
     expected = (scores.softmax(-1).nan_to_num(0) @ seen_v).transpose(1, 2)
 
     bits = lambda t: (t.view(torch.uint16) if dtype == torch.bfloat16 else t).view(-1).numpy()
     kept = bits(k), k.stride()[:3], bits(v), v.stride()[:3], 0
-    seen = (first, keys, bias.view(-1).numpy(), bias.stride()[:3]) if masked else (first, keys, NONE, (0, 0, 0))
+    seen = first, keys, cap, *((bias.view(-1).numpy(), bias.stride()[:3]) if masked else (NONE, (0, 0, 0)))
     out = torch.empty_like(q)
     team = 1, np.zeros(2, np.int64), np.zeros(1, np.int64)
     sizes = batch, queries, heads, share, d

@@ -2,4 +2,4 @@
 imported without it."""
 
 NONE, LAYER, RMS = range(3)  # kinds of norm
-PHASES = 15  # of a layer at most, as threads count them
+PHASES = 18  # of a layer at most, as threads count them

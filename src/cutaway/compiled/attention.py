@@ -8,7 +8,7 @@ import numpy as np
 from numba import njit
 
 from .dots import Array
-from .lanes import add, exponential, fma, higher, load, spread, store, top, total, zeros
+from .lanes import add, divide, exponential, fma, higher, load, spread, store, top, total, zeros
 from .team import Team, did, meet, take
 from .tiles import four, grown, put
 
@@ -49,8 +49,9 @@ def keep(team: Team, k: Array, v: Array, kept: Kept, at: int, place: Any, sizes:
 def attend(team: Team, q: Array, kept: Kept, place: Any, seen: Any, sizes: Sizes, scale: float, out: Array) -> None:
     """Turn queries, and their attention over slots of the cache.
 
-    ``sizes`` are B, Q, H, the heads of a key head, and d. ``seen`` are the first slot that is seen, how many are, and
-    what is added to scores (empty: nothing), with its strides of row, head and query."""
+    ``sizes`` are B, Q, H, the heads of a key head, and d. ``seen`` are the first slot that is seen, how many are, what
+    scores are capped at (0: nothing), and what is added to them then (empty: nothing), with its strides of row, head
+    and query."""
     batch, heads = sizes[0], sizes[2]
     task, end = take(team, batch * heads, 1)
     if task < end:
@@ -101,6 +102,16 @@ def summed(s: Array, v: Array, begin: int, stride: int, keys: int, d: int, out: 
 
 
 @njit(cache=True)
+def capped(s: Array, cap: float) -> None:
+    """``cap tanh(s / cap)`` in place."""
+    one, high, low = spread(np.float32(1)), spread(np.float32(cap)), spread(np.float32(-2 * cap))
+    steep = spread(np.float32(2 / cap))
+    for j in range(0, s.size, 16):
+        e = exponential(fma(load(s, j), steep, zeros()))
+        store(s, j, fma(divide(one, add(one, e)), low, high))
+
+
+@njit(cache=True)
 def attend_head(
     q: Array, kept: Kept, place: Any, seen: Any, sizes: Sizes, scale: float, out: Array, b: int, h: int, s: Array
 ) -> None:
@@ -108,16 +119,18 @@ def attend_head(
     _, queries, heads, share, d = sizes
     k, ks, v, vs, start = kept
     cos, sin, stride, half = place
-    first, keys, bias, bs = seen
+    first, keys, cap, bias, bs = seen
     begin = b * ks[0] + h // share * ks[1] + (first - start) * ks[2]
     values = b * vs[0] + h // share * vs[1] + (first - start) * vs[2]
     for i in range(queries):
-        s[keys:] = -np.inf
         at, extra = ((b * queries + i) * heads + h) * d, b * bs[0] + h * bs[1] + i * bs[2]
         turn(q, at, cos, sin, (b * queries + i) * stride, half)
         for c in range(0, d, 16):
             store(q, at + c, fma(load(q, at + c), spread(np.float32(scale)), zeros()))
         compared(q, at, k, begin, ks[2], keys, d, s)
+        if cap:
+            capped(s, cap)
+        s[keys:] = -np.inf
         if bias.size:
             for j in range(keys):
                 s[j] += bias[extra + j]

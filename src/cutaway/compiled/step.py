@@ -102,6 +102,14 @@ def enter(team: Team, x: Array, before: Any, m: int, n: int, y: Array) -> None:
 
 
 @njit(cache=True)
+def norm_parts(team: Team, x: Array, norm: Any, size: int) -> None:
+    """The norm of every part of so many numbers, heads or rows, in place; nothing where there is none."""
+    if norm[0] != NONE:
+        n = norm[1].size
+        enter(team, x, norm, size // n, n, x)
+
+
+@njit(cache=True)
 def join(team: Team, x: Array, y: Array, after: Any, final: Any, m: int, n: int) -> None:
     """``x = final(x + after(y))``"""
     first, last = take(team, 1, 1)
@@ -147,12 +155,11 @@ def activate(x: Array, first: int, last: int, act: int) -> None:
 def feed(
     team: Team, x: Array, m: int, n: int, hidden: int, norms: Any, matrices: Any, biases: Any, act: int, room: Array
 ) -> None:
-    """``x = final(x + after(down(act(gate(y)) up(y))))`` with ``y = before(x)``; no gate: ``down(act(up(y)))``.
+    """``x = final(x + after(down(act(gate(y)) up(y))))``, ``room`` begins with y; no gate: ``down(act(up(y)))``.
 
     Matrices and biases are those of up, gate and down."""
-    (before, after, final), (up, gate, down), (up_bias, gate_bias, down_bias) = norms, matrices, biases
+    (_, after, final), (up, gate, down), (up_bias, gate_bias, down_bias) = norms, matrices, biases
     y, h, g = room[: m * n], room[m * n :], room[m * (n + hidden) :]
-    enter(team, x, before, m, n, y)
     first, last = take(team, hidden, BLOCK)
     if first < last:
         ready = prepare(y, up, m, n)
@@ -182,11 +189,11 @@ def mix(
 ) -> None:  # fmt: skip
     """``x = final(x + after(attention(before(x))))`` over cached keys and values.
 
-    Matrices and biases are those of q, k, v and o. ``place`` are cosines and sines, the step from one token's to the
-    next, and how many pairs turn. ``at`` is the slot of the first new key, if they are its ``own``; ``seen`` is what
-    :func:`attend` takes."""
+    Matrices and biases are those of q, k, v and o; the last two norms are of q and k. ``place`` are cosines and sines,
+    the step from one token's to the next, and how many pairs turn. ``at`` is the slot of the first new key, if they
+    are its ``own``; ``seen`` is what :func:`attend` takes."""
     batch, queries, heads, share, d = sizes
-    (wq, wk, wv, wo), (bq, bk, bv, bo), (before, after, final) = matrices, biases, norms
+    (wq, wk, wv, wo), (bq, bk, bv, bo), (before, after, final, q_norm, k_norm) = matrices, biases, norms
     m, wide, narrow = batch * queries, heads * d, heads // share * d
     y, q, mixed = room[: m * n], room[m * n :], room[m * (n + wide) :]
     k, v = room[m * (n + 2 * wide) :], room[m * (n + 2 * wide + narrow) :]
@@ -202,6 +209,8 @@ def mix(
             did(team, last - first)
             first, last = take(team, rows, BLOCK)
     meet(team, rows)
+    norm_parts(team, q, q_norm, m * wide)
+    norm_parts(team, k, k_norm, m * narrow)
     if own:
         keep(team, k, v, kept, at, place, sizes)
     attend(team, q, kept, place, seen, sizes, scale, mixed)
@@ -214,15 +223,20 @@ def layers(
     crew: Any, x: Array, n: int, sizes: Sizes, place: Any, at: int, seen: Any, block: Any, blocks: Array,
     kept: Kept, keeps: Array, room: Array,
 ) -> None:  # fmt: skip
-    """Blocks of an attention and a feed-forward network, on the residual stream [m, n], in place.
+    """Blocks of an attention and a feed-forward network, on the residual stream [m, n], in place; some blocks have the
+    two side by side, so both read the same.
 
     ``block`` and ``kept`` are one of them and what it keeps, ``blocks`` and ``keeps`` all, for :func:`elsewhere`."""
     crew, x, place, seen, block, kept, room = lent((crew, x, place, seen, block, kept, room))
-    team = (*crew, np.zeros(1, np.int64))
+    team, m = (*crew, np.zeros(1, np.int64)), sizes[0] * sizes[1]
     for i in range(rows_of(blocks, block)):
-        mixing, feeding = elsewhere(block, blocks, i)
-        mix(team, x, n, sizes, *mixing, elsewhere(kept, keeps, i), place, at, seen, room)
-        feed(team, x, sizes[0] * sizes[1], n, *feeding, room)
+        mixing, feeding, apart = elsewhere(block, blocks, i)
+        if apart:
+            enter(team, x, feeding[1][0], m, n, room)
+        mix(team, x, n, sizes, *mixing, elsewhere(kept, keeps, i), place, at, seen, room[m * n :])
+        if not apart:
+            enter(team, x, feeding[1][0], m, n, room)
+        feed(team, x, m, n, *feeding, room)
 
 
 @njit(cache=True, nogil=True)
@@ -232,10 +246,11 @@ def reading_layers(
 ) -> None:  # fmt: skip
     """The same with an attention to a memory between the two; ``kept`` and ``seen`` are two of each."""
     crew, x, place, seen, block, kept, room = lent((crew, x, place, seen, block, kept, room))
-    team = (*crew, np.zeros(1, np.int64))
+    team, m = (*crew, np.zeros(1, np.int64)), sizes[0] * sizes[1]
     for i in range(rows_of(blocks, block)):
-        mixing, reading, feeding = elsewhere(block, blocks, i)
+        mixing, reading, feeding, _ = elsewhere(block, blocks, i)
         own, memory = elsewhere(kept, keeps, i)
-        mix(team, x, n, sizes, *mixing, own, place, at, seen[0], room)
-        mix(team, x, n, sizes, *reading, memory, (place[0], place[1], 0, 0), at, seen[1], room)
-        feed(team, x, sizes[0] * sizes[1], n, *feeding, room)
+        mix(team, x, n, sizes, *mixing, own, place, at, seen[0], room[m * n :])
+        mix(team, x, n, sizes, *reading, memory, (place[0], place[1], 0, 0), at, seen[1], room[m * n :])
+        enter(team, x, feeding[1][0], m, n, room)
+        feed(team, x, m, n, *feeding, room)

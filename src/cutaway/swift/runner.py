@@ -1,4 +1,4 @@
-"""Decoding with little of Python between two tokens: all blocks in one call of :mod:`.compiled.step`.
+"""Decoding with little of Python between two tokens: all blocks in one call of :mod:`..compiled.step`.
 
 :class:`Swift` runs the blocks of a stack (:attr:`Cache.run`) for a few new tokens on a CPU that has Numba. What it does
 not know, what has hooks, what trains or is on another device runs as always: the modules are the plain version."""
@@ -6,48 +6,22 @@ not know, what has hooks, what trains or is on another device runs as always: th
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
-from operator import attrgetter
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from .compiled import LAYER, NONE, PHASES, RMS
-from .kernels import Softmax
-from .kernels.product import CREW, NUMBERS, ROWS, Weight, bare, compiled, flat, numba, numbers_of, readable, run
-from .kernels.softmax import lower
-from .parts import MLP, Attention, Block, Context, GatedMLP, LayerNorm, OutputNorm, PostNorm, PreNorm, RMSNorm
-from .parts.blocks import SandwichNorm
-from .parts.context import plainly
-from .parts.feedforward import ACTIVATIONS
-from .parts.linear import Linear
-from .parts.quantized import QuantizedLinear
-from .parts.rotary import Rotary
-from .scores import OPEN, Rule
+from ..compiled import PHASES
+from ..kernels.product import CREW, ROWS, bare, compiled, flat, numba, run
+from ..kernels.softmax import lower
+from ..parts import Context
+from ..parts.context import plainly
+from ..parts.rotary import Rotary
+from ..scores import OPEN, Rule
+from .layers import NOTHING, Layer, layer_of
 
-KNOWN = {Attention, Softmax, Rotary, MLP, GatedMLP, Linear, QuantizedLinear, nn.Dropout}
-NOTHING, TRAINING, AHEAD = torch.empty(0), attrgetter("training"), 64
-
-
-@dataclass(eq=False)
-class Layer:
-    """A block as the kernel takes it; layers that have one ``kind`` differ in nothing but where their numbers lie."""
-
-    modules: list[nn.Module]
-    own: Attention
-    cross: Attention | None
-    parts: tuple[Any, ...]  # what the kernel takes for its attentions and its feed-forward network
-    size: int
-    kind: int
-
-    def __post_init__(self) -> None:
-        self.hooks = [hooks for m in self.modules for hooks in (m._forward_hooks, m._forward_pre_hooks)]
-
-    def usual(self, ctx: Context) -> bool:
-        """Whether nobody looks at it or changes what it does, and it does not train, under a rule that is known."""
-        capped = ctx.rule.cap is not None or (ctx.memory_rule or OPEN).cap is not None
-        return not (capped or any(self.hooks) or any(map(TRAINING, self.modules)))
+AHEAD = 64  # slots whose cosines and sines are made before they are needed
 
 
 @dataclass
@@ -99,7 +73,7 @@ class Swift:
             kept, seen, name = [*kept, *pairs], (seen, memory_seen), "reading_layers"
         if layers not in self.weights:
             self.weights[layers] = table([layer.parts for layer in layers])
-        wide = 2 * max((a.heads + a.kv_heads) * a.head_dim, layers[0].parts[-1][0])
+        wide = 2 * max(width // 2 + (a.heads + a.kv_heads) * a.head_dim, layers[0].parts[-2][0])
         args = (
             flat(x), width, (batch, queries, a.heads, a.heads // a.kv_heads, a.head_dim), self.turns(a.rotary, x, ctx),
             ctx.at, seen, layers[0].parts, self.weights[layers], *self.places(layers, kept),
@@ -165,105 +139,6 @@ def fits(x: Tensor, ctx: Context) -> bool:
     )
 
 
-def layer_of(block: nn.Module, kinds: dict[Any, int]) -> Layer | None:
-    """A block of an attention, perhaps one to a memory, and a feed-forward network; None for any other."""
-    steps = list(block.children())
-    if type(block) is not Block or not all(isinstance(step, PreNorm | PostNorm) for step in steps):
-        return None
-    parts: list[Any] = [step.sublayer for step in steps]
-    own, *cross, mlp = parts
-    norms = [norms_of(step) for step in steps]
-    attentions = [own, *cross]
-    if not (
-        len(cross) < 2
-        and all(isinstance(a, Attention) for a in attentions)
-        and isinstance(mlp, MLP)
-        and None not in norms
-        and not own.cross
-        and all(a.cross and a.rotary is None for a in cross)
-        and all(type(m) in KNOWN for sublayer in (*attentions, mlp) for m in sublayer.modules())
-        and all(a.q_norm is a.k_norm is a.relative is None for a in attentions)
-        and all(a.kernel.how == "auto" for a in attentions)
-        and own.head_dim % 16 == 0
-        and mlp.name in ACTIVATIONS
-    ):
-        return None
-    gate = mlp.gate if isinstance(mlp, GatedMLP) else None
-    linears = [m for a in attentions for m in (a.q, a.k, a.v, a.o)] + [mlp.up, *([gate] if gate else []), mlp.down]
-    weights = [m.packed if isinstance(m, QuantizedLinear) else m.weight for m in linears]
-    shapes = {(a.heads, a.kv_heads, a.head_dim) for a in attentions}
-    numbers = sum(w.shape[0] * w.shape[1] for w in weights)
-    if len(shapes) > 1 or numbers < NUMBERS or not all(map(readable, weights)) or len(set(map(form, weights))) > 1:
-        return None
-    mixes = [mixing(a, norm) for a, norm in zip(attentions, norms, strict=False)]
-    turn = own.rotary and (own.rotary.dim, own.rotary.theta, own.rotary.scaling)
-    size = sum(numbers_of(w)[1] for w in weights)
-    taken = *mixes, feeding(mlp, gate, norms[-1])
-    kind = kinds.setdefault((own.heads, own.kv_heads, turn, outline(taken)), len(kinds))
-    return Layer(list(block.modules()), own, cross[0] if cross else None, taken, size, kind)
-
-
-def form(weight: Weight) -> object:
-    """What matrices of one kernel have in common."""
-    return weight.dtype if isinstance(weight, Tensor) else (weight.bits, weight.group)
-
-
-def norms_of(step: Any) -> tuple[Any, ...] | None:
-    """The norms before a sublayer, after it, and of the sum, as the kernel takes them."""
-    none = nn.Identity()
-    norms: tuple[nn.Module, ...]
-    if type(step) is PreNorm:
-        norms = step.norm, none, none
-    elif type(step) is OutputNorm:
-        norms = none, step.norm, none
-    elif type(step) is SandwichNorm:
-        norms = step.norm, step.after, none
-    elif type(step) is PostNorm:
-        norms = none, none, step.norm
-    else:
-        return None
-    found = tuple(map(norm_of, norms))
-    return None if None in found else found
-
-
-def norm_of(norm: nn.Module) -> tuple[int, Any, Any, float] | None:
-    """A norm as the kernel takes it."""
-    if type(norm) is nn.Identity:
-        return NONE, flat(NOTHING), flat(NOTHING), 0.0
-    if type(norm) is LayerNorm and norm.elementwise_affine:
-        bias = NOTHING if norm.bias is None else norm.bias
-        return LAYER, flat(norm.weight.float()), flat(bias.float()), norm.eps
-    if type(norm) is RMSNorm:
-        return RMS, flat(norm.weight.float() + norm.offset), flat(NOTHING), norm.eps
-    return None
-
-
-def matrix(linear: nn.Linear) -> tuple[Any, Any]:
-    """The numbers of a product, and its bias."""
-    weight = linear.packed if isinstance(linear, QuantizedLinear) else linear.weight
-    return numbers_of(weight)[0], flat(NOTHING if linear.bias is None else linear.bias.float())
-
-
-def mixing(a: Attention, norms: Any) -> tuple[Any, ...]:
-    """What the kernel takes for an attention."""
-    return norms, *zip(*map(matrix, (a.q, a.k, a.v, a.o)), strict=True), not a.cross, a.kernel.scale
-
-
-def feeding(mlp: MLP, gate: nn.Linear | None, norms: Any) -> tuple[Any, ...]:
-    """What the kernel takes for a feed-forward network."""
-    up, down = matrix(mlp.up), matrix(mlp.down)
-    middle = ((up[0][0][:0], up[0][1][:0], 0), flat(NOTHING)) if gate is None else matrix(gate)
-    matrices, biases = zip(up, middle, down, strict=True)
-    return mlp.up.out_features, norms, matrices, biases, list(ACTIVATIONS).index(mlp.name)
-
-
-def outline(part: Any) -> Any:
-    """What must be the same in the parts of layers that go together: types, and the sizes of arrays."""
-    if isinstance(part, tuple):
-        return tuple(map(outline, part))
-    return (part.dtype, part.size) if isinstance(part, np.ndarray) else type(part)
-
-
 def table(parts: Sequence[Any]) -> Any:
     """Parts of one outline as a row of int64 each: where arrays lie, and the numbers themselves."""
     return np.array([list(leaves(part)) for part in parts]).ravel()
@@ -286,8 +161,9 @@ def strided(x: Tensor) -> tuple[Any, tuple[int, ...]]:
     return flat(line.view(torch.uint16) if x.dtype == torch.bfloat16 else line), x.stride()[:3]
 
 
-def added(rule: Rule, x: Tensor, shape: tuple[int, int, int, int], at: int, start: int) -> tuple[Any, Any]:
-    """What a rule adds to scores [B, H, Q, K], and the strides of its first three axes; nothing where all is seen."""
+def added(rule: Rule, x: Tensor, shape: tuple[int, int, int, int], at: int, start: int) -> tuple[float, Any, Any]:
+    """What bounds scores [B, H, Q, K] (0: nothing does), what a rule adds to them (nothing where all is seen), and the
+    strides of its first three axes."""
     batch, heads, queries, keys = shape
     memo: Any = {} if rule.memo is None else rule.memo
     key = (added, queries, keys, at, start)
@@ -296,5 +172,4 @@ def added(rule: Rule, x: Tensor, shape: tuple[int, int, int, int], at: int, star
         if causal and queries > 1:
             found = torch.full((queries, keys), -torch.inf).triu(1)
         memo[key] = (flat(NOTHING), (0, 0, 0)) if found is None else strided(found.contiguous().expand(shape))
-    read: tuple[Any, Any] = memo[key]
-    return read
+    return (rule.cap or 0.0, *memo[key])
