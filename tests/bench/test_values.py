@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from cutaway.bench import bounds, gguf, picture, referee, report, works
 from cutaway.bench.agreement import TOLERANCE, difference
 from cutaway.bench.peers import PEERS, Entry, invited
-from cutaway.bench.referee import Measured, Result, Settings
+from cutaway.bench.referee import Settings
+from cutaway.bench.results import Measured, Result
 
 DECODE = works.QUICK["decode"]
 OURS, THEIRS = Entry("cutaway", "fp32"), Entry("llama.cpp", "fp32")

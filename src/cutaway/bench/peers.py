@@ -50,6 +50,13 @@ class Peer:
 
 
 OURS = "cutaway"
+
+
+def plain(dtype: str) -> Entry:
+    """Cutaway as the others are compared with it."""
+    return Entry(OURS, dtype)
+
+
 FAMILIES = dict(
     encode=("bert",), prefill=("llama",), decode=LM, translate=("marian",), train=("gpt2",), load=("llama",)
 )

@@ -7,8 +7,8 @@ from html import escape
 from typing import Any
 
 from .peers import OURS
-from .referee import Measured, Result
 from .report import figure, quartiles
+from .results import Measured, Result
 
 WIDTH, LEFT, RIGHT, LINE, BAR = 900, 220, 250, 20, 12
 STYLE = """

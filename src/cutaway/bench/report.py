@@ -12,7 +12,9 @@ from typing import Any
 import numpy as np
 from rich.table import Table
 
-from .referee import Measured, Result, Settings, plain
+from .peers import plain
+from .referee import Settings
+from .results import Measured, Result
 
 PACKAGES = ("torch", "transformers", "x-transformers", "ctranslate2", "llama-cpp-python", "numba", "numpy")
 

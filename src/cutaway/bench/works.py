@@ -111,7 +111,7 @@ WORKS = {
 }
 
 SMALL: dict[str, Any] = dict(width=64, depth=2, heads=4, hidden=128)
-SMALL_LM = language_model("llama-small", vocab=512, **SMALL)
+SMALL_LM = language_model("llama-small", vocab=512, kv_heads=2, **SMALL)
 SMALL_GPT = Shape("gpt2-tiny", "gpt2", dict(vocab=512, length=128, embed_dropout=0.0, **SMALL, **STILL))
 SMALL_BERT = Shape("bert-tiny", "bert", dict(vocab=512, head="base", **SMALL, **STILL))
 SMALL_MARIAN = Shape("marian-tiny", "marian", dict(vocab=513, length=64, dropout=0.0, **SMALL))

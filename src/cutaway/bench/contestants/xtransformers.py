@@ -39,14 +39,16 @@ def opened(job: Job) -> Any:
 def layer(theirs: Mapping[str, Tensor], i: int, heads: int, kv_heads: int) -> dict[str, Tensor]:
     """One layer: an attention and a gated feed-forward, which count as two there; the gate stands after its half."""
     get = lambda name: theirs[f"model.layers.{i}.{name}.weight"]
+    # of the heads that share a key head, ours stand side by side, theirs as far apart as there are key heads
+    spread = lambda w: w.unflatten(0, (kv_heads, heads // kv_heads, -1)).transpose(0, 1).flatten(0, 2)
     attend, feed = f"attn_layers.layers.{2 * i}", f"attn_layers.layers.{2 * i + 1}"
     both = torch.cat([get("mlp.up_proj"), get("mlp.gate_proj")])
     return {
         f"{attend}.0.0.g": get("input_layernorm") - 1,
-        f"{attend}.1.to_q.weight": interleaved(get("self_attn.q_proj"), heads),
+        f"{attend}.1.to_q.weight": spread(interleaved(get("self_attn.q_proj"), heads)),
         f"{attend}.1.to_k.weight": interleaved(get("self_attn.k_proj"), kv_heads),
         f"{attend}.1.to_v.weight": get("self_attn.v_proj"),
-        f"{attend}.1.to_out.weight": get("self_attn.o_proj"),
+        f"{attend}.1.to_out.weight": spread(get("self_attn.o_proj").T).T,
         f"{feed}.0.0.g": get("post_attention_layernorm") - 1,
         f"{feed}.1.ff.0.proj.weight": both,
         f"{feed}.1.ff.0.proj.bias": torch.zeros(len(both)),
