@@ -44,7 +44,7 @@ LAYER = {
     "cutaway.cli": 7,
 }
 CORE = {"cutaway.scores", "cutaway.names", "cutaway.kernels", "cutaway.parts"}
-CORE_LINES, COMPILED_LINES, FAMILY_LINES, FILE_LINES, FUNCTION_LINES = 2410, 1410, 120, 300, 50
+CORE_LINES, COMPILED_LINES, FAMILY_LINES, FILE_LINES, FUNCTION_LINES = 2425, 1420, 120, 300, 50
 
 OUTSIDE = {"httpx", "huggingface_hub", "os", "requests", "socket", "subprocess", "sys", "urllib"}
 # A decorator that is not in this list might register what it decorates.

@@ -48,6 +48,15 @@ def test_equals_the_plain_product(how: str, m: int, rows: int, width: int, group
 
 
 @pytest.mark.parametrize("how", ["int8", "int4"])
+@settings(max_examples=25)
+@given(st.integers(1, 50), st.sampled_from([64, 320, 512]), st.sampled_from([32, 64]), st.integers(0, 9))
+def test_codes_become_the_same_numbers(how: str, rows: int, width: int, group: int, first: int) -> None:
+    packed = pack(torch.randn(first + rows, width), how, group)[first:]
+    for dtype in (torch.float32, torch.bfloat16):
+        assert torch.equal(P.dense(packed, dtype), packed.dense(dtype))
+
+
+@pytest.mark.parametrize("how", ["int8", "int4"])
 def test_zeros_and_outliers(how: str) -> None:
     weight, dense = made(how, 20, 128, 32)
     x = torch.zeros(2, 128)

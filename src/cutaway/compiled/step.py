@@ -17,6 +17,7 @@ from .dots import Array
 from .lanes import add, divide, exponential, fma, load, spread, store, total, zeros
 from .rows import columns, prepare
 from .team import Team, did, elsewhere, lent, meet, rows_of, take
+from .tiles import widen
 
 BLOCK = 16  # rows of a matrix that stay with one thread
 GELU, GELU_TANH, GELU_QUICK, RELU, SILU, TANH, IDENTITY = range(7)  # as in the table of the plain activations
@@ -64,6 +65,15 @@ def multiplied(x: Array, matrix: Any, m: int, n: int, bias: Array, out: Array) -
     for block in prange((rows + BLOCK - 1) // BLOCK):
         at = block * BLOCK
         some(x, (p, q, r, t), (w, s, group), bias, m, n, rows, at, at + BLOCK, out)
+
+
+@njit(parallel=True, cache=True)
+def dense(matrix: Any, rows: int, n: int, out: Array) -> None:
+    """The numbers ``out [rows, n]`` of a matrix in codes."""
+    w, s, bits = matrix
+    for block in prange((rows + BLOCK - 1) // BLOCK):
+        at, end = block * BLOCK * n, min((block + 1) * BLOCK, rows) * n
+        widen(w, s, bits, at, out[at:end], end - at)
 
 
 @njit(cache=True)

@@ -1,6 +1,6 @@
 """Matrices in 8 or 4 bits, a scale per group of inputs (llama.cpp's Q8_0 and Q4_0, Gerganov et al., 2023), plainly."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -50,6 +50,9 @@ class Packed:
         return (slice(i, min(i + step, self.shape[0])) for i in range(0, self.shape[0], step))
 
 
+Dense = Callable[[Packed, torch.dtype], Tensor]
+
+
 def blank(shape: tuple[int, ...], how: str, group: int | None = None, device: torch.device | None = None) -> Packed:
     """Room for a matrix [out, in]. Raises ValueError for a ``how`` that is not built and a group that does not fit."""
     if how not in BITS:
@@ -95,18 +98,21 @@ class Product(torch.autograd.Function):
     """``x Wᵀ``, some rows of W dense at a time, on the way back, too; codes have no gradient."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, packed: Packed) -> Tensor:
+    def forward(ctx: Any, x: Tensor, packed: Packed, dense: Dense) -> Tensor:
         ctx.packed = packed
-        return torch.cat([F.linear(x, packed[rows].dense(x.dtype)) for rows in packed.pieces()], -1)
+        parts = [F.linear(x, dense(packed[rows], x.dtype)) for rows in packed.pieces()]
+        return parts[0] if len(parts) == 1 else torch.cat(parts, -1)
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
         (grad,) = grads
         parts = (grad[..., rows] @ ctx.packed[rows].dense(grad.dtype) for rows in ctx.packed.pieces())
-        return sum(parts, torch.zeros((), dtype=grad.dtype, device=grad.device)), None
+        return sum(parts, torch.zeros((), dtype=grad.dtype, device=grad.device)), None, None
 
 
-def linear(x: Float[Tensor, "*B I"], packed: Packed, bias: Float[Tensor, " O"] | None = None) -> Float[Tensor, "*B O"]:
-    """``x Wᵀ + b`` in the dtype of ``x``."""
-    y: Tensor = Product.apply(x, packed)
+def linear(
+    x: Float[Tensor, "*B I"], packed: Packed, bias: Float[Tensor, " O"] | None = None, dense: Dense = Packed.dense
+) -> Float[Tensor, "*B O"]:
+    """``x Wᵀ + b`` in the dtype of ``x``; ``dense`` makes numbers of codes."""
+    y: Tensor = Product.apply(x, packed, dense)
     return y if bias is None else y + bias

@@ -55,8 +55,9 @@ def product(x: Float[Tensor, "*B I"], weight: Weight, bias: Float[Tensor, " O"] 
     if free and few(x, weight):
         return by_rows(x, weight, bias)
     if isinstance(weight, Packed):
-        if free and x.dtype == torch.bfloat16 and not bfloat16_is_native():
-            return packed.linear(x.float(), weight, None if bias is None else bias.float()).to(x.dtype)
+        if free and (x.dtype == torch.float32 or (x.dtype == torch.bfloat16 and not bfloat16_is_native())):
+            known = dense if readable(weight) and numba() else Packed.dense
+            return packed.linear(x.float(), weight, None if bias is None else bias.float(), known).to(x.dtype)
         return packed.linear(x, weight, bias)
     return widened(x, weight, bias) if wide(x, weight) else F.linear(x, weight, bias)
 
@@ -124,6 +125,15 @@ def by_rows(x: Tensor, weight: Weight, bias: Tensor | None) -> Tensor:
         helped if size >= LARGE else lambda threads: pooled(threads, compiled("multiplied"), args),
     )
     return out.to(x.dtype)
+
+
+def dense(weight: Packed, dtype: torch.dtype) -> Tensor:
+    """The numbers of codes by :mod:`..compiled.rows`."""
+    (rows, n), (matrix, size) = weight.shape, numbers_of(weight)
+    out = torch.empty(rows, n)
+    args = matrix, rows, n, flat(out)
+    run(("dense", size), lambda threads: pooled(threads, compiled("dense"), args))
+    return out.to(dtype)
 
 
 def flat(x: Tensor) -> Any:
