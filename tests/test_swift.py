@@ -10,8 +10,11 @@ import cutaway
 from cutaway.generate.processors import NOTHING
 from cutaway.generate.step import NetworkStep
 from cutaway.model import Model
+from cutaway.parts import Attention, Block, PreNorm, RMSNorm
+from cutaway.parts.blocks import ParallelBlock
 from cutaway.parts.context import plainly
 from cutaway.swift import Swift
+from cutaway.swift.layers import layer_of
 
 SIZES = dict(vocab=300, width=256, depth=2, heads=4)
 WIDE = SIZES | dict(hidden=512)
@@ -132,6 +135,13 @@ def test_a_hook_or_gradients_or_training_take_the_modules(monkeypatch: pytest.Mo
     assert through() == 1
     model.train()
     assert through() == 0
+
+
+def test_a_block_of_attention_alone_takes_the_modules() -> None:
+    """As do two attentions side by side: nobody builds them, but somebody may."""
+    attend = lambda: PreNorm(RMSNorm(256), Attention(256, 4))
+    for block in (Block(attention=attend()), ParallelBlock(one=attend(), two=attend())):
+        assert layer_of(block, {}) is None
 
 
 def test_the_stream_that_is_handed_in_is_left_alone() -> None:

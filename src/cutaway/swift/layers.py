@@ -11,13 +11,12 @@ from torch import Tensor, nn
 from ..compiled import LAYER, NONE, RMS
 from ..kernels import Softmax
 from ..kernels.product import NUMBERS, Weight, flat, numbers_of, readable
-from ..parts import MLP, Attention, Block, Context, GatedMLP, LayerNorm, OutputNorm, PostNorm, PreNorm, RMSNorm
+from ..parts import MLP, Attention, Block, GatedMLP, LayerNorm, OutputNorm, PostNorm, PreNorm, RMSNorm
 from ..parts.blocks import ParallelBlock, SandwichNorm
 from ..parts.feedforward import ACTIVATIONS
 from ..parts.linear import Linear
 from ..parts.quantized import QuantizedLinear
 from ..parts.rotary import Rotary
-from ..scores import OPEN
 
 LINEARS = {Linear, QuantizedLinear}
 KNOWN = LINEARS | {Attention, Softmax, Rotary, MLP, GatedMLP, LayerNorm, RMSNorm, nn.Dropout, nn.Sequential}
@@ -38,17 +37,18 @@ class Layer:
     def __post_init__(self) -> None:
         self.hooks = [hooks for m in self.modules for hooks in (m._forward_hooks, m._forward_pre_hooks)]
 
-    def usual(self, ctx: Context) -> bool:
-        """Whether nobody looks at it or changes what it does, and it does not train, under a rule that is known."""
-        odd = any(rule.cap is not None and rule.biases for rule in (ctx.rule, ctx.memory_rule or OPEN))
-        return not (odd or any(self.hooks) or any(map(TRAINING, self.modules)))
+    @property
+    def usual(self) -> bool:
+        """Whether nobody looks at it or changes what it does, and it does not train."""
+        return not (any(self.hooks) or any(map(TRAINING, self.modules)))
 
 
 def layer_of(block: nn.Module, kinds: dict[Any, int]) -> Layer | None:
     """A block of an attention, perhaps one to a memory, and a feed-forward network; None for any other."""
     apart, shared = type(block) is ParallelBlock, block.norm if isinstance(block, ParallelBlock) else None
     steps = [step for step in block.children() if step is not shared]
-    if not (apart or type(block) is Block) or not all(isinstance(step, PreNorm | PostNorm) for step in steps):
+    known = PreNorm if apart else PreNorm | PostNorm
+    if not (apart or type(block) is Block) or len(steps) < 2 or not all(isinstance(step, known) for step in steps):
         return None
     parts: list[Any] = [step.sublayer for step in steps]
     own, *cross, mlp = parts

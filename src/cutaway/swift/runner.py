@@ -39,7 +39,7 @@ class Swift:
             return plainly(blocks, contexts, x)
         self.layers.update({block: layer_of(block, self.kinds) for block in blocks if block not in self.layers})
         pairs = list(zip(blocks, contexts, strict=True))
-        key = lambda pair: (id(pair[1]), layer.kind) if (layer := self.layer(*pair)) else None
+        key = lambda pair: (id(pair[1]), layer.kind) if (layer := self.layer(pair[0])) else None
         for kind, some in groupby(pairs, key):
             group = list(some)
             if kind is None:
@@ -51,10 +51,10 @@ class Swift:
                 x = y.to(x.dtype)
         return x
 
-    def layer(self, block: nn.Module, ctx: Context) -> Layer | None:
+    def layer(self, block: nn.Module) -> Layer | None:
         """How a block is run now; None: as always."""
         layer = self.layers[block]
-        return layer if layer is not None and layer.usual(ctx) else None
+        return layer if layer is not None and layer.usual else None
 
     def run(self, layers: tuple[Layer, ...], x: Tensor, ctx: Context, dtype: torch.dtype) -> None:
         """Add blocks to the stream [B, N, D], in place; new keys and values go into the cache as ``dtype``."""
@@ -128,9 +128,10 @@ class Swift:
 
 
 def fits(x: Tensor, ctx: Context) -> bool:
-    """Whether this is a step of decoding on a CPU that has Numba."""
+    """Whether this is a step of decoding on a CPU that has Numba, under rules that are known."""
     return (
         ctx.cache is not None
+        and not any(rule.cap is not None and rule.biases for rule in (ctx.rule, ctx.memory_rule or OPEN))
         and x.shape[0] * x.shape[1] <= ROWS
         and x.dtype in (torch.float32, torch.bfloat16)
         and not torch.is_grad_enabled()
