@@ -81,9 +81,9 @@ def calls(work: Callable[[], object]) -> int:
     return count
 
 
-def decoder(depth: int, run: Any = None) -> tuple[Model, NetworkStep]:
-    """A LLaMA of the usual small width, and a step that has read a prompt."""
-    model = cutaway.build("llama", vocab=4096, width=768, depth=depth, heads=12, hidden=2048, length=1024)
+def decoder(depth: int, run: Any = None, family: str = "llama") -> tuple[Model, NetworkStep]:
+    """A model of the usual small width, and a step that has read a prompt."""
+    model = cutaway.build(family, vocab=4096, width=768, depth=depth, heads=12, hidden=2048, length=1024)
     return model, ready(model, run)
 
 
@@ -148,12 +148,15 @@ def ten(step: NetworkStep) -> None:
 def decoding() -> list[Found]:
     """Ten tokens by the modules over ten in compiled steps."""
     found = []
-    for how, least in (("float32", 1.05), ("bfloat16", 1.2), ("int8", 1.5)):
-        model, _ = decoder(8)
+    for how, least, family in (
+        ("float32", 1.05, "llama"), ("bfloat16", 1.2, "llama"), ("int8", 1.5, "llama"), ("int8", 1.7, "qwen3"),
+        ("int8", 1.7, "gpt_neox"), ("int8", 1.7, "olmo2"),
+    ):  # fmt: skip
+        model, _ = decoder(8, family=family)
         model = cutaway.quantize(model, how) if how == "int8" else model.to(getattr(torch, how))
         slow, fast = ready(model, plainly), ready(model)
         ratio = turns(partial(ten, slow), partial(ten, fast))
-        found.append(Found(f"ten tokens in {how}: modules over compiled steps", ratio, least, most=False))
+        found.append(Found(f"ten tokens of {family} in {how}: modules over compiled steps", ratio, least, most=False))
     return found
 
 
