@@ -81,9 +81,9 @@ def calls(work: Callable[[], object]) -> int:
     return count
 
 
-def decoder(depth: int, run: Any = None, family: str = "llama") -> tuple[Model, NetworkStep]:
+def decoder(depth: int, run: Any = None, family: str = "llama", **more: Any) -> tuple[Model, NetworkStep]:
     """A model of the usual small width, and a step that has read a prompt."""
-    model = cutaway.build(family, vocab=4096, width=768, depth=depth, heads=12, hidden=2048, length=1024)
+    model = cutaway.build(family, vocab=4096, width=768, depth=depth, heads=12, hidden=2048, length=1024, **more)
     return model, ready(model, run)
 
 
@@ -148,11 +148,10 @@ def ten(step: NetworkStep) -> None:
 def decoding() -> list[Found]:
     """Ten tokens by the modules over ten in compiled steps."""
     found = []
-    for how, least, family in (
-        ("float32", 1.05, "llama"), ("bfloat16", 1.2, "llama"), ("int8", 1.5, "llama"), ("int8", 1.7, "qwen3"),
-        ("int8", 1.7, "gpt_neox"), ("int8", 1.7, "olmo2"),
-    ):  # fmt: skip
-        model, _ = decoder(8, family=family)
+    llama, others = [("float32", 1.05), ("bfloat16", 1.2), ("int8", 1.5)], ("qwen3", "gpt_neox", "olmo2")
+    for how, least, family in [(*case, "llama") for case in llama] + [("int8", 1.5, family) for family in others]:
+        more = dict(kv_heads=4) if family == "qwen3" else {}
+        model, _ = decoder(8, family=family, **more)
         model = cutaway.quantize(model, how) if how == "int8" else model.to(getattr(torch, how))
         slow, fast = ready(model, plainly), ready(model)
         ratio = turns(partial(ten, slow), partial(ten, fast))

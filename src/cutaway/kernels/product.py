@@ -34,6 +34,7 @@ NUMBERS = 2**18  # a smaller matrix stays in a processor's cache, where there is
 LARGE = 2**24  # bytes of a matrix that take longer than it takes to call the threads of :mod:`..compiled.crew`
 
 Weight = Tensor | Packed
+SIMPLE = {Tensor, nn.Parameter}
 NO_SCALES, NO_BIAS = np.empty(0, np.uint16), np.empty(0, np.float32)
 DECODING: ContextVar[bool] = ContextVar("decoding", default=False)
 PACE, CREW, LOCK = Pace(), Crew(), Lock()  # of the whole process: its products share the cores
@@ -79,7 +80,7 @@ def plain(x: Tensor, weight: Tensor) -> bool:
 
 def simple(*tensors: Tensor) -> bool:
     """Whether these are tensors and nothing more: no shards, no wrappers."""
-    return all(type(t) in (Tensor, nn.Parameter) for t in tensors)
+    return SIMPLE.issuperset(map(type, tensors))
 
 
 def bare(x: Tensor) -> bool:
