@@ -14,7 +14,7 @@ from . import bounds
 from .agreement import LOGITS, difference
 from .children import Busy, Child, FailedError
 from .contestants import Array, Job
-from .peers import OURS, Entry, Peer, invited, plain
+from .peers import Entry, Peer, invited, plain
 from .results import Measured, Result
 from .works import DTYPES, Work, chosen
 
@@ -181,8 +181,8 @@ def race(
         for result, peak in answers(children, "peak"):
             result.peak = peak
     for _, result in children.values():
-        _, ours = children.get(plain(result.entry.dtype).name, (None, result))
-        result.against = list(ours.seconds) if ours.entry.peer == OURS and ours.comparable else []
+        ours = children.get(plain(result.entry.dtype).name)
+        result.against = list(ours[1].seconds) if ours and ours[1].comparable else []
     return [result for _, result in children.values()], found, reference
 
 
