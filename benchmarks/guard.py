@@ -145,12 +145,20 @@ def ten(step: NetworkStep) -> None:
         step(torch.tensor([[5]]), None)
 
 
+DECODERS: list[tuple[str, str, float, dict[str, Any]]] = [
+    ("llama", "float32", 1.05, {}),
+    ("llama", "bfloat16", 1.2, {}),
+    ("llama", "int8", 1.5, {}),
+    ("qwen3", "int8", 1.5, dict(kv_heads=4)),
+    ("gpt_neox", "int8", 1.5, {}),
+    ("olmo2", "int8", 1.5, {}),
+]
+
+
 def decoding() -> list[Found]:
     """Ten tokens by the modules over ten in compiled steps."""
     found = []
-    llama, others = [("float32", 1.05), ("bfloat16", 1.2), ("int8", 1.5)], ("qwen3", "gpt_neox", "olmo2")
-    for how, least, family in [(*case, "llama") for case in llama] + [("int8", 1.5, family) for family in others]:
-        more = dict(kv_heads=4) if family == "qwen3" else {}
+    for family, how, least, more in DECODERS:
         model, _ = decoder(8, family=family, **more)
         model = cutaway.quantize(model, how) if how == "int8" else model.to(getattr(torch, how))
         slow, fast = ready(model, plainly), ready(model)

@@ -13,6 +13,7 @@ from cutaway.model import Model
 from cutaway.parts import Attention, Block, PreNorm, RMSNorm
 from cutaway.parts.blocks import ParallelBlock
 from cutaway.parts.context import plainly
+from cutaway.parts.linear import Linear
 from cutaway.swift import Swift
 from cutaway.swift.layers import layer_of
 
@@ -142,6 +143,15 @@ def test_a_block_of_attention_alone_takes_the_modules() -> None:
     attend = lambda: PreNorm(RMSNorm(256), Attention(256, 4))
     for block in (Block(attention=attend()), ParallelBlock(one=attend(), two=attend())):
         assert layer_of(block, {}) is None
+
+
+def test_a_longer_way_to_queries_takes_the_modules() -> None:
+    """A map and a norm are known (OLMo 2), not what somebody may put between the two."""
+    block = build("olmo2").stack.blocks[0]
+    assert layer_of(block, {}) is not None
+    attend = block.attention.sublayer
+    attend.q = torch.nn.Sequential(attend.q[0], Linear(256, 256), attend.q[1])
+    assert layer_of(block, {}) is None
 
 
 def test_the_stream_that_is_handed_in_is_left_alone() -> None:

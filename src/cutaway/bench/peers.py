@@ -52,7 +52,7 @@ class Peer:
 OURS = "cutaway"
 
 
-def plain(dtype: str) -> Entry:
+def ours(dtype: str) -> Entry:
     """Cutaway as the others are compared with it."""
     return Entry(OURS, dtype)
 

@@ -14,7 +14,7 @@ from . import bounds
 from .agreement import LOGITS, difference
 from .children import Busy, Child, FailedError
 from .contestants import Array, Job
-from .peers import Entry, Peer, invited, plain
+from .peers import Entry, Peer, invited, ours
 from .results import Measured, Result
 from .works import DTYPES, Work, chosen
 
@@ -58,7 +58,7 @@ def groups(work: Work, entries: Sequence[Entry]) -> list[list[Entry]]:
     if sum(need.values()) <= room:
         return [list(entries)]
     for dtype in DTYPES:
-        base = [entry for entry in entries if entry == plain(dtype)]
+        base = [entry for entry in entries if entry == ours(dtype)]
         some = list(base)
         for entry in entries:
             if entry.dtype == dtype and entry not in base:
@@ -181,8 +181,8 @@ def race(
         for result, peak in answers(children, "peak"):
             result.peak = peak
     for _, result in children.values():
-        ours = children.get(plain(result.entry.dtype).name)
-        result.against = list(ours[1].seconds) if ours and ours[1].comparable else []
+        base = children.get(ours(result.entry.dtype).name)
+        result.against = list(base[1].seconds) if base and base[1].comparable else []
     return [result for _, result in children.values()], found, reference
 
 
@@ -193,7 +193,7 @@ def measure(work: Work, here: Mapping[str, Peer], folder: Path, s: Settings) -> 
     jobs = [Job(work, entry, where, s.threads, s.device) for entry in entries]
     found = Measured(work, [], [])
     if work.shape is not None and not where.exists():
-        prepare(Job(work, plain("fp32"), where, s.threads, s.device))
+        prepare(Job(work, ours("fp32"), where, s.threads, s.device))
     found.stored = sum(file.stat().st_size for file in where.glob("*.safetensors"))
     ready = []
     for job in jobs:

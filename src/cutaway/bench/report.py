@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from rich.table import Table
 
-from .peers import plain
+from .peers import ours
 from .referee import Settings
 from .results import Measured, Result
 
@@ -88,7 +88,7 @@ def row(measured: Measured, result: Result) -> list[str]:
         return [entry.name, result.said]
     ratios, share, fast = result.ratios, measured.of_limit(result), kept(result)
     assert gap is not None
-    ratio = f"{figure(quartiles(ratios)[1])}x" if ratios and entry != plain(entry.dtype) else ""
+    ratio = f"{figure(quartiles(ratios)[1])}x" if ratios and entry != ours(entry.dtype) else ""
     return [
         entry.name,
         spread([measured.work.units / t for t in result.seconds]),

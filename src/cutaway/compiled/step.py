@@ -168,7 +168,7 @@ def feed(
     """``x = final(x + after(down(act(gate(y)) up(y))))``, ``room`` begins with y; no gate: ``down(act(up(y)))``.
 
     Matrices and biases are those of up, gate and down."""
-    (_, after, final), (up, gate, down), (up_bias, gate_bias, down_bias) = norms, matrices, biases
+    (after, final), (up, gate, down), (up_bias, gate_bias, down_bias) = norms, matrices, biases
     y, h, g = room[: m * n], room[m * n :], room[m * (n + hidden) :]
     first, last = take(team, hidden, BLOCK)
     if first < last:
@@ -240,12 +240,12 @@ def layers(
     crew, x, place, seen, block, kept, room = lent((crew, x, place, seen, block, kept, room))
     team, m = (*crew, np.zeros(1, np.int64)), sizes[0] * sizes[1]
     for i in range(rows_of(blocks, block)):
-        mixing, feeding, apart = elsewhere(block, blocks, i)
+        mixing, before, feeding, apart = elsewhere(block, blocks, i)
         if apart:
-            enter(team, x, feeding[1][0], m, n, room)
+            enter(team, x, before, m, n, room)
         mix(team, x, n, sizes, *mixing, elsewhere(kept, keeps, i), place, at, seen, room[m * n :])
         if not apart:
-            enter(team, x, feeding[1][0], m, n, room)
+            enter(team, x, before, m, n, room)
         feed(team, x, m, n, *feeding, room)
 
 
@@ -258,9 +258,9 @@ def reading_layers(
     crew, x, place, seen, block, kept, room = lent((crew, x, place, seen, block, kept, room))
     team, m = (*crew, np.zeros(1, np.int64)), sizes[0] * sizes[1]
     for i in range(rows_of(blocks, block)):
-        mixing, reading, feeding, _ = elsewhere(block, blocks, i)
+        mixing, reading, before, feeding, _ = elsewhere(block, blocks, i)
         own, memory = elsewhere(kept, keeps, i)
         mix(team, x, n, sizes, *mixing, own, place, at, seen[0], room[m * n :])
         mix(team, x, n, sizes, *reading, memory, (place[0], place[1], 0, 0), at, seen[1], room[m * n :])
-        enter(team, x, feeding[1][0], m, n, room)
+        enter(team, x, before, m, n, room)
         feed(team, x, m, n, *feeding, room)

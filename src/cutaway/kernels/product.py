@@ -129,7 +129,7 @@ def by_rows(x: Tensor, weight: Weight, bias: Tensor | None) -> Tensor:
 
 
 def dense(weight: Packed, dtype: torch.dtype) -> Tensor:
-    """The numbers of codes by :mod:`..compiled.rows`."""
+    """The numbers of codes by :mod:`..compiled.step`."""
     (rows, n), (matrix, size) = weight.shape, numbers_of(weight)
     out = torch.empty(rows, n)
     args = matrix, rows, n, flat(out)

@@ -1,4 +1,4 @@
-"""Decoding with little of Python between two tokens: all blocks in one call of :mod:`.compiled.step`."""
+"""Decoding with little of Python between two tokens: all blocks in one call of :mod:`..compiled.step`."""
 
 from .runner import Swift
 

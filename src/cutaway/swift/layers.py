@@ -52,7 +52,7 @@ def layer_of(block: nn.Module, kinds: dict[Any, int]) -> Layer | None:
         return None
     parts: list[Any] = [step.sublayer for step in steps]
     own, *cross, mlp = parts
-    norms = [norms_of(step, shared) for step in steps]
+    norms: list[Any] = [norms_of(step, shared) for step in steps]
     attentions = [own, *cross]
     if not (
         len(cross) < (1 if apart else 2)
@@ -81,7 +81,8 @@ def layer_of(block: nn.Module, kinds: dict[Any, int]) -> Layer | None:
     mixes = [mixing(a, *found, norm) for a, found, norm in zip(attentions, projections, norms, strict=False)]
     turn = own.rotary and (own.rotary.dim, own.rotary.theta, own.rotary.scaling)
     size = sum(numbers_of(w)[1] for w in weights)
-    taken = *mixes, feeding(mlp, gate, norms[-1]), apart
+    before, *after = norms[-1]
+    taken = *mixes, before, feeding(mlp, gate, tuple(after)), apart
     kind = kinds.setdefault((own.heads, own.kv_heads, turn, outline(taken)), len(kinds))
     return Layer(list(block.modules()), own, cross[0] if cross else None, taken, size, kind)
 
@@ -129,16 +130,17 @@ def matrix(linear: nn.Linear) -> tuple[Any, Any]:
     return numbers_of(weight)[0], flat(NOTHING if linear.bias is None else linear.bias.float())
 
 
+def projected(linear: nn.Module, norm: nn.Module | None) -> tuple[nn.Module, Any]:
+    """A map, and the norm of what it gives: of each head, or of all at once (OLMo 2)."""
+    if isinstance(linear, nn.Sequential) and len(linear) == 2 and norm is None:
+        linear, norm = linear
+    return linear, norm_of(norm or nn.Identity())
+
+
 def projections_of(a: Attention) -> tuple[list[Any], list[Any]]:
-    """The maps to q, k, v and back, and the norms of q and k: of each head, or of all at once (OLMo 2)."""
-    pairs: list[tuple[nn.Module, nn.Module]] = [
-        (x, norm or nn.Identity()) for x, norm in ((a.q, a.q_norm), (a.k, a.k_norm))
-    ]
-    pairs = [(x[0], x[-1]) if isinstance(x, nn.Sequential) else (x, norm) for x, norm in pairs]
-    norms = [norm_of(norm) for _, norm in pairs]
-    if a.cross:
-        norms[1] = norm_of(nn.Identity())  # its keys are made elsewhere
-    return [pairs[0][0], pairs[1][0], a.v, a.o], norms
+    """The maps to q, k, v and back, and the norms of q and k, if its keys are not made elsewhere."""
+    (q, q_norm), (k, k_norm) = projected(a.q, a.q_norm), projected(a.k, a.k_norm)
+    return [q, k, a.v, a.o], [q_norm, norm_of(nn.Identity()) if a.cross else k_norm]
 
 
 def mixing(a: Attention, linears: list[Any], inner: list[Any], norms: Any) -> tuple[Any, ...]:

@@ -73,7 +73,7 @@ class Swift:
             kept, seen, name = [*kept, *pairs], (seen, memory_seen), "reading_layers"
         if layers not in self.weights:
             self.weights[layers] = table([layer.parts for layer in layers])
-        wide = 2 * max(width // 2 + (a.heads + a.kv_heads) * a.head_dim, layers[0].parts[-2][0])
+        wide = max(width + 2 * (a.heads + a.kv_heads) * a.head_dim, 2 * layers[0].parts[-2][0])
         args = (
             flat(x), width, (batch, queries, a.heads, a.heads // a.kv_heads, a.head_dim), self.turns(a.rotary, x, ctx),
             ctx.at, seen, layers[0].parts, self.weights[layers], *self.places(layers, kept),
